@@ -1,0 +1,3 @@
+//! The software x86-64 CPU
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Messages between pd-console and every other PD
+#![no_std]
+#![forbid(unsafe_code)]

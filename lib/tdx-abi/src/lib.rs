@@ -1,0 +1,3 @@
+//! The TDX module ABI: leaves, status codes, layouts
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The software TDX module
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The only holder of SEAMCALL
+#![no_std]
+#![forbid(unsafe_code)]

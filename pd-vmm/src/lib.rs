@@ -1,0 +1,3 @@
+//! VM life cycle, exits, devices
+#![no_std]
+#![forbid(unsafe_code)]
