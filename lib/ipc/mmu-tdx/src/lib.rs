@@ -1,3 +1,74 @@
-//! Messages between pd-mmu and pd-tdx
+//! Messages between pd-mmu and pd-tdx.
+//!
+//! pd-mmu's half of the TDX host interface: the classes MEM and PHYMEM, in batches; and the EPT
+//! violations of every TD, which are memory's business and nobody else's.
 #![no_std]
 #![forbid(unsafe_code)]
+// Messages live on the stack for a moment; there is no heap to box the long ones.
+#![allow(clippy::large_enum_variant)]
+
+pub use ipc_seamcall::{Batch, BatchResult, Call, MAX_BATCH, Registers};
+use serde::{Deserialize, Serialize};
+
+/// From pd-mmu to pd-tdx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToTdx {
+    /// Make the calls in order; answered by [`ToMmu::ProgramDone`].
+    Program {
+        /// Comes back in the answer.
+        id: u32,
+        /// The calls.
+        calls: Batch,
+    },
+    /// Have every vCPU of this TD leave it and enter again, so that it takes the new epoch of
+    /// TDH.MEM.TRACK: the IPI of the tracking protocol. Answered by [`ToMmu::Kicked`].
+    KickAll {
+        /// Comes back in the answer.
+        id: u32,
+        /// Host physical address of the TD's TDR page.
+        tdr: u64,
+    },
+    /// The fault of this vCPU is dealt with: enter it again.
+    Resume {
+        /// Host physical address of the vCPU's TDVPR page.
+        tdvpr: u64,
+    },
+    /// The fault of this vCPU can't be dealt with: its TDH.VP.ENTER returns to pd-vmm.
+    Decline {
+        /// Host physical address of the vCPU's TDVPR page.
+        tdvpr: u64,
+    },
+}
+
+/// From pd-tdx to pd-mmu.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToMmu {
+    /// The TDX module is configured: programs are taken.
+    Ready,
+    /// An EPT violation; the vCPU waits for [`ToTdx::Resume`] or [`ToTdx::Decline`].
+    Fault {
+        /// Host physical address of the TD's TDR page.
+        tdr: u64,
+        /// Host physical address of the vCPU's TDVPR page.
+        tdvpr: u64,
+        /// Guest physical address with its stolen bits (page granular where private).
+        gpa: u64,
+        /// Exit qualification (SDM table 28-7).
+        qualification: u64,
+        /// Extended exit qualification (TDX module ABI: type in bits 3:0, 1 = TDG.MEM.PAGE.ACCEPT
+        /// with the wanted level in bits 34:32 and the S-EPT entry's level and state behind).
+        extended_qualification: u64,
+    },
+    /// A program ended.
+    ProgramDone {
+        /// The id of the program.
+        id: u32,
+        /// How it ended.
+        result: BatchResult,
+    },
+    /// Every vCPU that was in the TD has left it since.
+    Kicked {
+        /// The id of the request.
+        id: u32,
+    },
+}
