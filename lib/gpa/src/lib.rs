@@ -7,6 +7,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod stolen;
+pub use stolen::{Stolen, StolenBits, StolenError};
+
 /// log2 of the size of a 4 KiB page.
 pub const PAGE_SHIFT: u32 = 12;
 /// Size of a 4 KiB page in bytes.
