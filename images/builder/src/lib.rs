@@ -1,0 +1,2 @@
+//! Checks system.xml and builds the bootable image
+#![no_std]

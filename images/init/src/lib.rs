@@ -1,0 +1,2 @@
+//! The initial task: sets up the protection domains and starts them
+#![no_std]

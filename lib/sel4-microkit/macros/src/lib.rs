@@ -1,0 +1,2 @@
+//! The #[protection_domain] attribute
+#![no_std]

@@ -1,0 +1,2 @@
+//! What the image builder writes and the initial task reads
+#![no_std]
