@@ -22,8 +22,12 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod cipher;
 pub mod image;
+mod lanes;
 mod pcmpstr;
+mod simd;
+mod soft;
 mod vector;
 mod vector_form;
 mod x87;
