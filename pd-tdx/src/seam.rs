@@ -1,0 +1,13 @@
+//! The boundary to the TDX module.
+
+use ipc_seamcall::Registers;
+
+/// The TDX module, called with registers as the SEAMCALL instruction is.
+///
+/// The instruction is one implementation, [`crate::software::SoftwareSeam`] another. A call
+/// always returns: TDH.VP.ENTER comes back with an external interrupt at the latest when the
+/// host wants its processor back.
+pub trait Seam {
+    /// One SEAMCALL on the one logical processor that the protection domain runs on.
+    fn seamcall(&mut self, registers: &mut Registers);
+}

@@ -1,0 +1,1 @@
+//! The software TDX module and CPU behind [`crate::Seam`].
