@@ -20,7 +20,7 @@ use firewall::Caller;
 use heapless::{String, Vec};
 use ipc_console::{FromConsole, ToConsole};
 use ipc_mmu_tdx as mmu;
-use ipc_seamcall::{Batch, BatchResult, Call, Registers};
+use ipc_seamcall::{BatchResult, Call, Registers};
 use ipc_vmm_tdx as vmm;
 use ring::Link;
 use tdx_abi::{HostLeaf, Status, exit::reason};
@@ -189,7 +189,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 let _ = self.vmm.send(&answer);
             }
             vmm::ToTdx::Batch { id, calls } => {
-                let result = self.batch(Caller::Vmm, &calls);
+                let result = self.batch(Caller::Vmm, calls.iter().map(|&call| Some(call)));
                 let _ = self.vmm.send(&vmm::ToVmm::BatchDone { id, result });
             }
             // What is posted is looked at on every entry, and no vCPU is inside of its TD while
@@ -207,14 +207,15 @@ impl<'a, S: Seam> Tdx<'a, S> {
 
     fn from_mmu(&mut self, message: mmu::ToTdx) {
         match message {
-            mmu::ToTdx::Program { id, calls } => {
-                let result = self.batch(Caller::Mmu, &calls);
+            mmu::ToTdx::Program { id, steps } => {
+                let calls = steps.iter().map(|step| match *step {
+                    mmu::Step::Call(call) => Some(call),
+                    // No vCPU is inside of its TD while messages are served: all of them have
+                    // left it since TDH.MEM.TRACK, and take the new epoch on their next entry.
+                    mmu::Step::Kick(_) => None,
+                });
+                let result = self.batch(Caller::Mmu, calls);
                 let _ = self.mmu.send(&mmu::ToMmu::ProgramDone { id, result });
-            }
-            // No vCPU is inside of its TD while messages are served: all of them have left it
-            // since TDH.MEM.TRACK, and will take the new epoch when they are entered next.
-            mmu::ToTdx::KickAll { id, .. } => {
-                let _ = self.mmu.send(&mmu::ToMmu::Kicked { id });
             }
             mmu::ToTdx::Resume { tdvpr } => match self.vcpu(tdvpr) {
                 Some(vcpu) if matches!(vcpu.doing, Doing::WaitsForMmu { .. }) => {
@@ -286,38 +287,43 @@ impl<'a, S: Seam> Tdx<'a, S> {
         Ok(())
     }
 
-    fn batch(&mut self, caller: Caller, calls: &Batch) -> BatchResult {
+    /// Calls (`None`: a step that needs nothing done) up to the first that does not succeed.
+    fn batch(&mut self, caller: Caller, calls: impl Iterator<Item = Option<Call>>) -> BatchResult {
         let mut result = BatchResult {
             succeeded: 0,
             last: Call::default(),
             refused: false,
         };
-        for &call in calls {
-            let mut registers = Registers::from(call);
-            // TDH.VP.ENTER takes registers that a batch does not have.
-            if is_leaf(call.rax, HostLeaf::VpEnter) || self.call(caller, &mut registers).is_err() {
-                return BatchResult {
-                    last: call,
-                    refused: true,
-                    ..result
+        for call in calls {
+            if let Some(call) = call {
+                let mut registers = Registers::from(call);
+                // TDH.VP.ENTER takes registers that a batch does not have.
+                if is_leaf(call.rax, HostLeaf::VpEnter)
+                    || self.call(caller, &mut registers).is_err()
+                {
+                    return BatchResult {
+                        last: call,
+                        refused: true,
+                        ..result
+                    };
+                }
+                let Registers {
+                    rax,
+                    rcx,
+                    rdx,
+                    r8_r15: [r8, r9, ..],
+                    ..
+                } = registers;
+                result.last = Call {
+                    rax,
+                    rcx,
+                    rdx,
+                    r8,
+                    r9,
                 };
-            }
-            let Registers {
-                rax,
-                rcx,
-                rdx,
-                r8_r15: [r8, r9, ..],
-                ..
-            } = registers;
-            result.last = Call {
-                rax,
-                rcx,
-                rdx,
-                r8,
-                r9,
-            };
-            if !Status(rax).is_success() {
-                break;
+                if Status(rax).is_error() {
+                    break;
+                }
             }
             result.succeeded += 1;
         }

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest payload of a frame, in bytes.
-pub const MAX_FRAME: usize = 2048;
+pub const MAX_FRAME: usize = 4096;
 /// Bytes of shared memory that one ring region of the system has.
 pub const REGION_BYTES: usize = 64 * 1024;
 /// Words of a ring region.

@@ -7,26 +7,33 @@
 // Messages live on the stack for a moment; there is no heap to box the long ones.
 #![allow(clippy::large_enum_variant)]
 
-pub use ipc_seamcall::{Batch, BatchResult, Call, MAX_BATCH, Registers};
+use heapless::Vec;
+pub use ipc_seamcall::{BatchResult, Call};
 use serde::{Deserialize, Serialize};
+
+/// The most steps in one program.
+pub const MAX_STEPS: usize = 64;
+
+/// One step of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// A SEAMCALL.
+    Call(Call),
+    /// Have every vCPU of this TD (host physical address of its TDR page) leave it, so that none
+    /// runs on in the epoch before TDH.MEM.TRACK: the IPI of the tracking protocol.
+    Kick(u64),
+}
 
 /// From pd-mmu to pd-tdx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToTdx {
-    /// Make the calls in order; answered by [`ToMmu::ProgramDone`].
+    /// Take the steps in order, up to the first that does not succeed; answered by
+    /// [`ToMmu::ProgramDone`].
     Program {
         /// Comes back in the answer.
         id: u32,
-        /// The calls.
-        calls: Batch,
-    },
-    /// Have every vCPU of this TD leave it and enter again, so that it takes the new epoch of
-    /// TDH.MEM.TRACK: the IPI of the tracking protocol. Answered by [`ToMmu::Kicked`].
-    KickAll {
-        /// Comes back in the answer.
-        id: u32,
-        /// Host physical address of the TD's TDR page.
-        tdr: u64,
+        /// The steps.
+        steps: Vec<Step, MAX_STEPS>,
     },
     /// The fault of this vCPU is dealt with: enter it again.
     Resume {
@@ -65,10 +72,5 @@ pub enum ToMmu {
         id: u32,
         /// How it ended.
         result: BatchResult,
-    },
-    /// Every vCPU that was in the TD has left it since.
-    Kicked {
-        /// The id of the request.
-        id: u32,
     },
 }

@@ -66,10 +66,10 @@ impl From<Call> for Registers {
 /// Calls made in order; the first that does not succeed ends the batch.
 pub type Batch = Vec<Call, MAX_BATCH>;
 
-/// How a batch ended.
+/// How a batch (or a program of pd-mmu's) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchResult {
-    /// Calls that succeeded, from the first on.
+    /// Calls (or steps) that succeeded, from the first on.
     pub succeeded: u16,
     /// Output registers of the last call made: the failed one, or the last of all.
     pub last: Call,
