@@ -23,11 +23,14 @@
 #![forbid(unsafe_code)]
 
 mod cipher;
+mod environment;
+mod execute;
 pub mod image;
 mod lanes;
 mod pcmpstr;
 mod simd;
 mod soft;
+mod transcendental;
 mod vector;
 mod vector_form;
 mod x87;

@@ -152,46 +152,6 @@ impl X87 {
         }
     }
 
-    /// Executes an instruction whose form isn't one of `Ldenv`, `Stenv`, `Rstor` and `Save`.
-    ///
-    /// `operand` is the memory operand, zero-extended, where the form loads one; `rflags` is for
-    /// `FCMOVcc`. `Err` is `#MF`, before anything was done. Unmasked exceptions that this
-    /// instruction itself raises are kept for the next one, as the SDM has it.
-    pub fn execute(
-        &mut self,
-        form: crate::X87Form,
-        operand: u128,
-        rflags: u64,
-        at: &Pointers,
-    ) -> Result<X87Output, MathFault> {
-        let _ = (form, operand, rflags, at);
-        Ok(X87Output::default())
-    }
-
-    /// `FNSTENV`: gives the image (14 bytes in the 16-bit layouts) and masks all exceptions.
-    pub fn store_env(&mut self, env: Env) -> [u8; 28] {
-        let _ = env;
-        [0; 28]
-    }
-
-    /// `FLDENV`.
-    pub fn load_env(&mut self, env: Env, image: &[u8; 28]) -> Result<(), MathFault> {
-        let _ = (env, image);
-        Ok(())
-    }
-
-    /// `FNSAVE`: gives the image (94 bytes in the 16-bit layouts) and initializes the x87.
-    pub fn save(&mut self, env: Env) -> [u8; 108] {
-        let _ = env;
-        [0; 108]
-    }
-
-    /// `FRSTOR`.
-    pub fn restore(&mut self, env: Env, image: &[u8; 108]) -> Result<(), MathFault> {
-        let _ = (env, image);
-        Ok(())
-    }
-
     /// Reads an MM register; only the low 3 bits of the number count.
     pub fn mm(&self, number: u8) -> u64 {
         self.regs[usize::from(number & 7)] as u64
