@@ -138,13 +138,13 @@ impl<'a, S: Seam> Tdx<'a, S> {
     pub fn poll(&mut self) -> bool {
         while let Some(frame) = self.mmu.receive() {
             match frame {
-                Ok(message) => self.from_mmu(message),
+                Ok(message) => self.serve_mmu(message),
                 Err(error) => self.log(format_args!("bad frame from pd-mmu: {error:?}")),
             }
         }
         while let Some(frame) = self.vmm.receive() {
             match frame {
-                Ok(message) => self.from_vmm(message),
+                Ok(message) => self.serve_vmm(message),
                 Err(error) => self.log(format_args!("bad frame from pd-vmm: {error:?}")),
             }
         }
@@ -175,7 +175,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
         found
     }
 
-    fn from_vmm(&mut self, message: vmm::ToTdx) {
+    fn serve_vmm(&mut self, message: vmm::ToTdx) {
         match message {
             vmm::ToTdx::Seamcall { id, registers } if is_leaf(registers.rax, HostLeaf::VpEnter) => {
                 self.enter(id, registers);
@@ -205,7 +205,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
         }
     }
 
-    fn from_mmu(&mut self, message: mmu::ToTdx) {
+    fn serve_mmu(&mut self, message: mmu::ToTdx) {
         match message {
             mmu::ToTdx::Program { id, steps } => {
                 let calls = steps.iter().map(|step| match *step {

@@ -1,6 +1,8 @@
 //! Messages between pd-console and every other PD.
 #![no_std]
 #![forbid(unsafe_code)]
+// Messages live on the stack for a moment; there is no heap to box the long ones.
+#![allow(clippy::large_enum_variant)]
 
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
