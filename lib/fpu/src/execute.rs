@@ -194,15 +194,19 @@ impl X87 {
             }
             O::Xam => self.examine(),
             O::Ld => self.load(form, operand),
-            O::St => output.memory = self.store(form),
+            O::Stpnce if self.is_empty(0) => {
+                // "No check for empty": nothing is moved and nothing flagged.
+                self.set_c1(false);
+                self.pop(1);
+            }
+            O::St | O::Stpnce => output.memory = self.store(form),
             O::Ist => output.memory = self.store_integer(form, self.rounding()),
             O::Istt => output.memory = self.store_integer(form, Rounding::Zero),
             O::Xch => self.exchange(st),
             O::Free => {
+                self.set_c1(false);
                 self.free(st);
-                if form.pops != 0 {
-                    self.set_top(self.top().wrapping_add(1));
-                }
+                self.pop(form.pops);
             }
             O::Incstp => {
                 self.set_c1(false);
@@ -352,7 +356,6 @@ impl X87 {
             X87Memory::None => (!self.is_empty(form.st)).then(|| self.number(form.st)),
             memory => Some(from_memory(memory, operand)),
         };
-        self.set_c1(false);
         let (order, flags) = match other.filter(|_| !self.is_empty(0)) {
             None => (None, STACK),
             Some(other) => {
@@ -370,10 +373,12 @@ impl X87 {
                 }
             }
         };
-        if self.raise(flags) != 0 {
-            return;
-        }
+        // The flags are set even where an unmasked exception keeps the operands on the stack.
+        let unmasked = self.raise(flags);
         if to_flags {
+            if flags & STACK == STACK {
+                self.set_c1(false);
+            }
             output.flags = Some(match order {
                 None => 0x45,
                 Some(Ordering::Less) => 1,
@@ -388,7 +393,9 @@ impl X87 {
                 Some(Ordering::Greater) => 0,
             });
         }
-        self.pop(form.pops);
+        if unmasked == 0 {
+            self.pop(form.pops);
+        }
     }
 
     fn examine(&mut self) {
@@ -424,15 +431,15 @@ impl X87 {
                 } else {
                     operand
                 };
-                if !self.is_empty(7) {
-                    return self.push(Rounded::exact(Number::zero(false)));
-                }
                 if source_empty {
                     if self.stack_fault(false) {
                         self.set_top(self.top().wrapping_sub(1));
                         self.set(0, Number::indefinite());
                     }
                     return;
+                }
+                if !self.is_empty(7) {
+                    return self.push(Rounded::exact(Number::zero(false)));
                 }
                 self.set_c1(false);
                 self.set_top(self.top().wrapping_sub(1));
@@ -500,8 +507,10 @@ impl X87 {
 
     /// Memory keeps its value where an exception other than inexact is unmasked.
     fn finish_store(&mut self, form: X87Form, value: u128, flags: u32, up: bool) -> Option<u128> {
-        let unmasked = self.raise(flags);
-        self.set_c1(up && unmasked & !PE == 0);
+        // Where nothing is stored, nothing was rounded.
+        let kept = flags & !u32::from(self.fcw) & 0x3f & !PE != 0;
+        let unmasked = self.raise(if kept { flags & !PE } else { flags });
+        self.set_c1(up && !kept);
         (unmasked & !PE == 0).then(|| {
             self.pop(form.pops);
             value
@@ -561,7 +570,6 @@ impl X87 {
         if self.is_empty(0) || self.is_empty(st) {
             return self.underflow(0, 0);
         }
-        self.set_c1(false);
         if condition {
             self.set_raw(0, self.raw(st));
         }
@@ -590,13 +598,31 @@ impl X87 {
                         let distance = if by.negative { -distance } else { distance };
                         let exponent = x.exponent + distance;
                         let scaled = Number { exponent, ..x };
-                        Some(soft::convert(&self.control(EXTENDED), scaled))
+                        Some(self.in_range(soft::convert(&self.control(EXTENDED), scaled)))
                     }
                 };
                 self.with_denormals(result, &[x, by])
             }
         };
         self.deliver(0, result, 0);
+    }
+
+    /// A result that even the wrapped exponent can't hold is an infinity or a zero.
+    fn in_range(&self, result: Rounded) -> Rounded {
+        let negative = result.number.negative;
+        let number = match result.number.kind {
+            Kind::Finite if result.number.exponent > EXTENDED.max => Number::infinity(negative),
+            Kind::Finite if result.flags & UE != 0 && result.number.exponent < -16445 => {
+                Number::zero(negative)
+            }
+            _ => return result,
+        };
+        let up = number.kind == Kind::Infinity;
+        Rounded {
+            number,
+            flags: result.flags | PE,
+            up,
+        }
     }
 
     fn extract(&mut self) {
@@ -640,11 +666,11 @@ impl X87 {
 
     /// `FPREM` (truncating) and `FPREM1` (`nearest`).
     fn remainder(&mut self, nearest: bool) {
+        self.fsw &= !fsw::C2;
         if self.is_empty(0) || self.is_empty(1) {
             return self.underflow(0, 0);
         }
         let (x, y) = (self.number(0), self.number(1));
-        self.fsw &= !fsw::CONDITION;
         if let Some(result) = invalid_or_nan(x, y) {
             self.deliver(0, result, 0);
             return;

@@ -196,7 +196,7 @@ impl Simd {
     }
 
     /// To a signed integer of `bits` bits; out of range gives the integer indefinite.
-    pub fn to_integer(&mut self, width: Width, value: u64, bits: u32, truncate: bool) -> u64 {
+    pub fn integer_of(&mut self, width: Width, value: u64, bits: u32, truncate: bool) -> u64 {
         let indefinite = 1u64 << (bits - 1);
         let x = self.unpack(width, value);
         let rounding = if truncate {
@@ -229,7 +229,7 @@ impl Simd {
         }
     }
 
-    pub fn from_integer(&mut self, width: Width, value: i64) -> u64 {
+    pub fn number_of(&mut self, width: Width, value: i64) -> u64 {
         let result = soft::convert(&self.control(width), Number::from_i64(value));
         self.deliver(width, Some(result))
     }

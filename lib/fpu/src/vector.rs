@@ -394,18 +394,18 @@ fn floating(simd: &mut Simd, op: VectorOp, dst: u128, src: u128, imm: u8) -> u12
         V::Dpps => simd.dot_product(Single, dst, src, imm),
         V::Dppd => simd.dot_product(Double, dst, src, imm),
 
-        V::Cvtsi2ss => low32(dst, simd.from_integer(Single, i64::from(s as i32))),
-        V::Cvtsi2ss64 => low32(dst, simd.from_integer(Single, s as i64)),
-        V::Cvtsi2sd => low64(dst, simd.from_integer(Double, i64::from(s as i32))),
-        V::Cvtsi2sd64 => low64(dst, simd.from_integer(Double, s as i64)),
-        V::Cvtss2si => u128::from(simd.to_integer(Single, s32, 32, false)),
-        V::Cvtss2si64 => u128::from(simd.to_integer(Single, s32, 64, false)),
-        V::Cvttss2si => u128::from(simd.to_integer(Single, s32, 32, true)),
-        V::Cvttss2si64 => u128::from(simd.to_integer(Single, s32, 64, true)),
-        V::Cvtsd2si => u128::from(simd.to_integer(Double, s, 32, false)),
-        V::Cvtsd2si64 => u128::from(simd.to_integer(Double, s, 64, false)),
-        V::Cvttsd2si => u128::from(simd.to_integer(Double, s, 32, true)),
-        V::Cvttsd2si64 => u128::from(simd.to_integer(Double, s, 64, true)),
+        V::Cvtsi2ss => low32(dst, simd.number_of(Single, i64::from(s as i32))),
+        V::Cvtsi2ss64 => low32(dst, simd.number_of(Single, s as i64)),
+        V::Cvtsi2sd => low64(dst, simd.number_of(Double, i64::from(s as i32))),
+        V::Cvtsi2sd64 => low64(dst, simd.number_of(Double, s as i64)),
+        V::Cvtss2si => u128::from(simd.integer_of(Single, s32, 32, false)),
+        V::Cvtss2si64 => u128::from(simd.integer_of(Single, s32, 64, false)),
+        V::Cvttss2si => u128::from(simd.integer_of(Single, s32, 32, true)),
+        V::Cvttss2si64 => u128::from(simd.integer_of(Single, s32, 64, true)),
+        V::Cvtsd2si => u128::from(simd.integer_of(Double, s, 32, false)),
+        V::Cvtsd2si64 => u128::from(simd.integer_of(Double, s, 64, false)),
+        V::Cvttsd2si => u128::from(simd.integer_of(Double, s, 32, true)),
+        V::Cvttsd2si64 => u128::from(simd.integer_of(Double, s, 64, true)),
         V::Cvtss2sd => low64(dst, simd.resize(Single, Double, s32)),
         V::Cvtsd2ss => low32(dst, simd.resize(Double, Single, s)),
         V::Cvtps2pd => {
@@ -417,39 +417,39 @@ fn floating(simd: &mut Simd, op: VectorOp, dst: u128, src: u128, imm: u8) -> u12
         }
         V::Cvtpd2ps => doubles_to_dwords(src, |lane| simd.resize(Double, Single, lane)),
         V::Cvtpd2dq | V::Cvtpd2pi => {
-            doubles_to_dwords(src, |lane| simd.to_integer(Double, lane, 32, false))
+            doubles_to_dwords(src, |lane| simd.integer_of(Double, lane, 32, false))
         }
         V::Cvttpd2dq | V::Cvttpd2pi => {
-            doubles_to_dwords(src, |lane| simd.to_integer(Double, lane, 32, true))
+            doubles_to_dwords(src, |lane| simd.integer_of(Double, lane, 32, true))
         }
         V::Cvtdq2pd | V::Cvtpi2pd => {
             let lanes = dwords(src).map(|lane| i64::from(lane as i32));
             from_qwords([
-                simd.from_integer(Double, lanes[0]),
-                simd.from_integer(Double, lanes[1]),
+                simd.number_of(Double, lanes[0]),
+                simd.number_of(Double, lanes[1]),
             ])
         }
         V::Cvtdq2ps => simd.packed(Single, src, 0, |simd, lane, _| {
-            simd.from_integer(Single, i64::from(lane as i32))
+            simd.number_of(Single, i64::from(lane as i32))
         }),
         V::Cvtpi2ps => {
             let low = simd.packed(Single, src & LOW_64, 0, |simd, lane, _| {
-                simd.from_integer(Single, i64::from(lane as i32))
+                simd.number_of(Single, i64::from(lane as i32))
             });
             dst & !LOW_64 | low & LOW_64
         }
         V::Cvtps2dq => simd.packed(Single, src, 0, |simd, a, _| {
-            simd.to_integer(Single, a, 32, false)
+            simd.integer_of(Single, a, 32, false)
         }),
         V::Cvttps2dq => simd.packed(Single, src, 0, |simd, a, _| {
-            simd.to_integer(Single, a, 32, true)
+            simd.integer_of(Single, a, 32, true)
         }),
         // The source's high half isn't an operand: as zero it raises nothing.
         V::Cvtps2pi => simd.packed(Single, src & LOW_64, 0, |simd, a, _| {
-            simd.to_integer(Single, a, 32, false)
+            simd.integer_of(Single, a, 32, false)
         }),
         V::Cvttps2pi => simd.packed(Single, src & LOW_64, 0, |simd, a, _| {
-            simd.to_integer(Single, a, 32, true)
+            simd.integer_of(Single, a, 32, true)
         }),
         // All others are integer operations.
         _ => src,
