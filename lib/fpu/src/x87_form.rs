@@ -21,6 +21,8 @@ pub enum X87Op {
     Xam,
     Ld,
     St,
+    /// `FSTPNCE`, D9 D8+i: as `FSTP ST(i)`, but an empty `ST(0)` is no stack fault.
+    Stpnce,
     Ist,
     Istt,
     Xch,
@@ -238,9 +240,8 @@ impl X87Form {
             Code::Fstp_m80fp => (O::St, M::F80, false, 1),
             Code::Fbstp_m80bcd => (O::St, M::Bcd, false, 1),
             Code::Fst_sti => (O::St, M::None, true, 0),
-            Code::Fstp_sti | Code::Fstpnce_sti | Code::Fstp_sti_DFD0 | Code::Fstp_sti_DFD8 => {
-                (O::St, M::None, true, 1)
-            }
+            Code::Fstpnce_sti => (O::Stpnce, M::None, true, 1),
+            Code::Fstp_sti | Code::Fstp_sti_DFD0 | Code::Fstp_sti_DFD8 => (O::St, M::None, true, 1),
             Code::Fist_m16int => (O::Ist, M::I16, false, 0),
             Code::Fist_m32int => (O::Ist, M::I32, false, 0),
             Code::Fistp_m16int => (O::Ist, M::I16, false, 1),
