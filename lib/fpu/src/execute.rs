@@ -49,7 +49,9 @@ impl X87 {
                 self.compute(form, operand, rflags, &mut output);
                 if self.pending() {
                     self.fop = at.opcode & 0x7ff;
-                    self.fdp = at.data;
+                    if form.memory != X87Memory::None {
+                        self.fdp = at.data;
+                    }
                 }
             }
         }

@@ -304,23 +304,26 @@ impl Simd {
                 0
             }
         });
-        let mut add = |x: u64, y: u64| self.arithmetic(width, Arithmetic::Add, x, y);
-        let sum = match width {
+        // Every lane adds its own part first: that decides which NaN it gets.
+        let mut add = |x: u128, y: u128| {
+            self.packed(width, x, y, |simd, a, b| {
+                simd.arithmetic(width, Arithmetic::Add, a, b)
+            })
+        };
+        let sums = match width {
             Single => {
-                let p = dwords(products).map(u64::from);
-                let low = add(p[0], p[1]);
-                let high = add(p[2], p[3]);
-                add(low, high)
+                let p = dwords(products);
+                let pairs = add(products, from_dwords([p[1], p[0], p[3], p[2]]));
+                add(pairs, pairs.rotate_left(64))
             }
-            Double => {
-                let p = qwords(products);
-                add(p[0], p[1])
-            }
+            Double => add(products, products.rotate_left(64)),
         };
         let bits = 128 / lanes;
         (0..lanes)
             .filter(|lane| imm >> lane & 1 != 0)
-            .fold(0, |result, lane| result | u128::from(sum) << (lane * bits))
+            .fold(0, |result, lane| {
+                result | sums & ((1u128 << bits) - 1) << (lane * bits)
+            })
     }
 
     /// Reciprocal, or reciprocal of the square root, to at least 12 bits; no exceptions.

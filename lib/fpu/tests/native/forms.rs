@@ -169,10 +169,10 @@ impl Case {
     }
 
     /// What this crate makes of it.
-    pub fn model(&self, before: &State) -> State {
+    pub fn model(&self, before: &State, at: &Pointers) -> State {
         match (self.vector, self.x87) {
             (Some(form), _) => self.model_vector(form, before),
-            (_, Some(form)) => self.model_x87(form, before),
+            (_, Some(form)) => self.model_x87(form, before, at),
             _ => unreachable!("every case has a form"),
         }
     }
@@ -244,7 +244,7 @@ impl Case {
         after
     }
 
-    fn model_x87(&self, form: X87Form, before: &State) -> State {
+    fn model_x87(&self, form: X87Form, before: &State, at: &Pointers) -> State {
         let mut after = before.clone();
         let mut state = load(&before.image);
         let wide = |memory| matches!(memory, X87Memory::Env28 | X87Memory::State108);
@@ -275,11 +275,9 @@ impl Case {
                 let mut operand = [0; 16];
                 let size = form.memory.bytes();
                 operand[..size].copy_from_slice(&before.memory[..size]);
-                // The address and opcode are compared apart, see `difference`.
-                let at = Pointers::default();
                 let output = state
                     .x87
-                    .execute(form, u128::from_le_bytes(operand), before.rflags, &at)
+                    .execute(form, u128::from_le_bytes(operand), before.rflags, at)
                     .expect("nothing is pending");
                 if let Some(value) = output.memory {
                     after.memory[..size].copy_from_slice(&value.to_le_bytes()[..size]);
@@ -315,6 +313,9 @@ impl Case {
                     ("fcw", 0, 2),
                     ("fsw", 2, 2),
                     ("valid", 4, 1),
+                    ("fop", 6, 2),
+                    ("fip", 8, 8),
+                    ("fdp", 16, 8),
                     ("mxcsr", 24, 4),
                 ]
                 .map(|(n, a, s)| (n.to_string(), a, s)),

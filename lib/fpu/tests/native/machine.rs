@@ -74,6 +74,18 @@ impl Machine {
         self.code as u64 + 0x100
     }
 
+    /// What the instruction under test notes about itself.
+    pub fn pointers(&self, memory: bool) -> fpu::Pointers {
+        // SAFETY: `assemble` wrote these bytes; x87 instructions have no prefix here.
+        let opcode = unsafe { std::slice::from_raw_parts(self.code.add(0x100), 2) };
+        let operand = self.block.before.memory.as_ptr() as u64;
+        fpu::Pointers {
+            opcode: u16::from(opcode[0] & 7) << 8 | u16::from(opcode[1]),
+            ip: self.address(),
+            data: if memory { operand } else { 0 },
+        }
+    }
+
     pub fn assemble(&mut self, instruction: &Instruction) {
         let with =
             |opcode: &[u8], displacement: i32| [opcode, &displacement.to_le_bytes()].concat();

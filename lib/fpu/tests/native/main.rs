@@ -36,7 +36,10 @@ fn differences(unit: Unit) -> Vec<String> {
         for _ in 0..count() {
             let before = cases::state(&mut random, &case);
             let expected = machine.run(&before);
-            let actual = case.model(&before);
+            let actual = case.model(
+                &before,
+                &machine.pointers(case.x87_memory() != fpu::X87Memory::None),
+            );
             if let Some(difference) = case.difference(&before, &expected, &actual) {
                 failed += 1;
                 if first.is_empty() {
