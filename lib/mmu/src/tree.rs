@@ -1,0 +1,408 @@
+//! One tree of tables: walk, map, unmap, split, merge. Knows levels and entries, but neither
+//! VMs' memory nor what an address means.
+//!
+//! ```text
+//! root.top = 3 (or 4)   [....|e|....]          entry e of level 3 points to a table of level 2
+//!                             '-> level 2: 1 GiB each, leaf or table
+//!                                    '-> level 1: 2 MiB each, leaf or table
+//!                                           '-> level 0: 4 KiB each, leaf
+//! ```
+//! The index at every level comes from the *whole* address, stolen bits included, as the
+//! hardware takes it: aliases of one frame live side by side in the same tree.
+//!
+//! Every store leaves a tree that the hardware may walk at once: a table is linked when it is
+//! complete, and unlinked before anything in it goes away for good.
+
+use crate::error::{Error, Resource};
+use crate::memory::{NO_TABLE, Table, TableMemory};
+use crate::tables::{Kind, Tables};
+use ept::{ENTRIES, Entry, index, level_shift};
+use gpa::Gpa;
+
+/// The root of a tree, and the leaf table that was used last.
+#[derive(Clone, Copy, Debug)]
+pub struct Root {
+    pub(crate) table: Table,
+    pub(crate) top: u8,
+    pub(crate) id: u8,
+    pub(crate) vm: u8,
+    last: Table,
+    tag: u64,
+}
+
+const NO_TAG: u64 = u64::MAX;
+
+impl Root {
+    /// No tree.
+    pub(crate) const NONE: Self = Self {
+        table: NO_TABLE,
+        top: 3,
+        id: 0,
+        vm: 0,
+        last: NO_TABLE,
+        tag: NO_TAG,
+    };
+    /// Whether there is a tree.
+    pub fn exists(&self) -> bool {
+        self.table != NO_TABLE
+    }
+    /// The root's table page.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+    /// Level of the root's entries: 3 for a tree of 4 levels, 4 for 5.
+    pub fn top(&self) -> u8 {
+        self.top
+    }
+    pub(crate) fn forget(&mut self) {
+        self.tag = NO_TAG;
+    }
+    /// Notes where the 4 KiB entries around `gpa` are.
+    pub(crate) fn remember(&mut self, gpa: Gpa, table: Table) {
+        self.tag = gpa.get() >> level_shift(1);
+        self.last = table;
+    }
+}
+
+/// An entry and where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spot {
+    /// The table that holds the entry.
+    pub table: Table,
+    /// Its place in the table.
+    pub index: usize,
+    /// The table's level.
+    pub level: u8,
+    /// The entry.
+    pub entry: Entry,
+}
+
+impl Spot {
+    /// Whether the entry maps a page.
+    pub fn is_leaf(&self) -> bool {
+        self.entry.is_present() && self.entry.is_leaf(self.level)
+    }
+    /// Whether the entry points to a table.
+    pub fn is_table(&self) -> bool {
+        self.entry.is_present() && !self.entry.is_leaf(self.level)
+    }
+}
+
+impl<M: TableMemory> Tables<'_, M> {
+    /// Makes an empty tree with entries of level `top` in its root.
+    ///
+    /// # Errors
+    /// `NoMemory(Tables)`.
+    pub fn plant(&mut self, vm: u8, id: u8, top: u8, kind: Kind) -> Result<Root, Error> {
+        let table = self
+            .take(vm, id, top, kind)
+            .ok_or(Error::NoMemory(Resource::Tables))?;
+        Ok(Root {
+            table,
+            top,
+            id,
+            vm,
+            ..Root::NONE
+        })
+    }
+
+    /// The deepest entry on the way to `gpa`, at `floor` or above.
+    #[inline]
+    pub fn walk(&self, root: &Root, gpa: Gpa, floor: u8) -> Spot {
+        let mut table = root.table;
+        let mut level = root.top;
+        loop {
+            let index = index(gpa.get(), level);
+            let entry = Entry(self.memory.load(table, index));
+            if level <= floor || !entry.is_present() || entry.is_leaf(level) {
+                return Spot {
+                    table,
+                    index,
+                    level,
+                    entry,
+                };
+            }
+            table = self.memory.table_at(entry.hpa());
+            level -= 1;
+        }
+    }
+
+    /// The first leaf at or after `gpa` and before `end`, with the first address it maps.
+    pub fn next_leaf(&self, root: &Root, gpa: Gpa, end: Gpa) -> Option<(Gpa, Spot)> {
+        let mut at = gpa.get();
+        while at < end.get() {
+            let spot = self.walk(root, Gpa::new(at), 0);
+            let size = 1u64 << level_shift(spot.level);
+            if spot.is_leaf() {
+                return Some((Gpa::new(at & !(size - 1)), spot));
+            }
+            at = (at | (size - 1)).checked_add(1)?;
+        }
+        None
+    }
+
+    /// Maps one leaf of `level` at `gpa`.
+    ///
+    /// # Errors
+    /// `Occupied` where an entry (leaf or table) is in the way, `NoMemory(Tables)` without
+    /// having changed anything.
+    #[inline]
+    pub fn map(&mut self, root: &mut Root, gpa: Gpa, level: u8, entry: Entry) -> Result<(), Error> {
+        let tag = gpa.get() >> level_shift(1);
+        let table = if level == 0 && tag == root.tag {
+            root.last
+        } else {
+            self.grow(root, gpa, level, Kind::Hardware)?
+        };
+        let index = index(gpa.get(), level);
+        if self.memory.load(table, index) != 0 {
+            return Err(Error::Occupied);
+        }
+        self.memory.store(table, index, entry.0);
+        if let Some(meta) = self.meta.get_mut(table as usize) {
+            meta.live += 1;
+        }
+        Ok(())
+    }
+
+    /// The table of `level` on the way to `gpa`, with what is missing above it.
+    #[inline(never)]
+    pub(crate) fn grow(
+        &mut self,
+        root: &mut Root,
+        gpa: Gpa,
+        level: u8,
+        kind: Kind,
+    ) -> Result<Table, Error> {
+        if level > root.top {
+            return Err(Error::Unsupported);
+        }
+        let mut spot = self.walk(root, gpa, level);
+        if spot.level > level && spot.is_leaf() {
+            return Err(Error::Occupied);
+        }
+        if usize::from(spot.level - level) > self.available() {
+            return Err(Error::NoMemory(Resource::Tables));
+        }
+        while spot.level > level {
+            let child = self
+                .take(root.vm, root.id, spot.level - 1, kind)
+                .ok_or(Error::NoMemory(Resource::Tables))?;
+            self.link(&spot, child);
+            spot = Spot {
+                table: child,
+                index: index(gpa.get(), spot.level - 1),
+                level: spot.level - 1,
+                entry: Entry::EMPTY,
+            };
+        }
+        if level == 0 {
+            root.remember(gpa, spot.table);
+        }
+        Ok(spot.table)
+    }
+
+    /// Points an empty entry to a complete table.
+    pub(crate) fn link(&mut self, spot: &Spot, child: Table) {
+        self.edit(child, |meta| {
+            meta.parent = spot.table;
+            meta.index = spot.index as u16;
+        });
+        let entry = Entry::table(self.memory.hpa(child));
+        self.memory.store(spot.table, spot.index, entry.0);
+        self.edit(spot.table, |meta| meta.live += 1);
+    }
+
+    /// Sets an entry that is in use already to another value in use.
+    pub(crate) fn set(&mut self, spot: &Spot, entry: Entry) {
+        self.memory.store(spot.table, spot.index, entry.0);
+    }
+
+    /// Maps 4 KiB pages at `gpa` and after: page `i` with `first` moved up by `i` pages.
+    /// Gives how many were mapped: fewer than `pages` where an entry was in the way or table
+    /// pages ran out.
+    pub fn map_range(&mut self, root: &mut Root, gpa: Gpa, pages: u64, first: Entry) -> u64 {
+        let mut done = 0;
+        while done < pages {
+            let at = Gpa::new(gpa.get() + (done << 12));
+            let Ok(table) = self.grow(root, at, 0, Kind::Hardware) else {
+                break;
+            };
+            let start = index(at.get(), 0);
+            let stop = (start as u64 + (pages - done)).min(ENTRIES as u64) as usize;
+            let mut entry = first.0 + (done << 12);
+            let mut filled = start;
+            while filled < stop && self.memory.load(table, filled) == 0 {
+                self.memory.store(table, filled, entry);
+                entry += 1 << 12;
+                filled += 1;
+            }
+            let count = filled - start;
+            self.edit(table, |meta| meta.live += count as u16);
+            done += count as u64;
+            if filled < stop {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Unmaps the one leaf that maps `gpa`; gives its level and what it was. Its table stays,
+    /// even if empty, for the next page.
+    #[inline]
+    pub fn unmap(&mut self, root: &Root, gpa: Gpa) -> Option<(u8, Entry)> {
+        let (table, level) = if gpa.get() >> level_shift(1) == root.tag {
+            (root.last, 0)
+        } else {
+            let spot = self.walk(root, gpa, 0);
+            if !spot.is_leaf() {
+                return None;
+            }
+            (spot.table, spot.level)
+        };
+        let old = self.memory.swap(table, index(gpa.get(), level), 0);
+        if old == 0 {
+            return None;
+        }
+        if let Some(meta) = self.meta.get_mut(table as usize) {
+            meta.live -= 1;
+        }
+        Some((level, Entry(old)))
+    }
+
+    /// Unmaps every leaf in `gpa..end` (no leaf may straddle an end: [`split`](Self::split)
+    /// first) and tells `each` of it. Tables that get empty go into limbo; gives its new head.
+    pub(crate) fn zap(
+        &mut self,
+        root: &mut Root,
+        gpa: Gpa,
+        end: Gpa,
+        mut limbo: Table,
+        mut each: impl FnMut(Gpa, u8, Entry),
+    ) -> Table {
+        let mut at = gpa;
+        while let Some((start, spot)) = self.next_leaf(root, at, end) {
+            let size = 1u64 << level_shift(spot.level);
+            let mut next = start.get();
+            let mut index = spot.index;
+            let mut cleared = 0;
+            while index < ENTRIES && next < end.get() {
+                let entry = Entry(self.memory.load(spot.table, index));
+                if !entry.is_present() || !entry.is_leaf(spot.level) {
+                    break;
+                }
+                // Swapped, so that a dirty bit set since the load is seen.
+                let old = Entry(self.memory.swap(spot.table, index, 0));
+                each(Gpa::new(next), spot.level, old);
+                cleared += 1;
+                index += 1;
+                next += size;
+            }
+            self.edit(spot.table, |meta| meta.live -= cleared);
+            limbo = self.prune(root, spot.table, limbo);
+            at = Gpa::new(next);
+        }
+        limbo
+    }
+
+    /// Unlinks `table`, and what is above it, as far as it is empty. Gives the new limbo.
+    pub(crate) fn prune(&mut self, root: &mut Root, mut table: Table, mut limbo: Table) -> Table {
+        loop {
+            let meta = self.meta(table);
+            if meta.live != 0 || table == root.table || meta.parent == NO_TABLE {
+                return limbo;
+            }
+            self.memory.store(meta.parent, meta.index as usize, 0);
+            self.edit(meta.parent, |parent| parent.live -= 1);
+            root.forget();
+            limbo = self.retire(table, limbo);
+            table = meta.parent;
+        }
+    }
+
+    /// Replaces the leaf at `spot` by a table of 512 smaller leaves that map the same.
+    ///
+    /// # Errors
+    /// `NoMemory(Tables)`; `Unsupported` where `spot` isn't a leaf above level 0.
+    pub(crate) fn split(&mut self, root: &mut Root, spot: &Spot, kind: Kind) -> Result<(), Error> {
+        if !spot.is_leaf() || spot.level == 0 {
+            return Err(Error::Unsupported);
+        }
+        let child_level = spot.level - 1;
+        let child = self
+            .take(root.vm, root.id, child_level, kind)
+            .ok_or(Error::NoMemory(Resource::Tables))?;
+        let large = if child_level == 0 { Entry::LEAF } else { 0 };
+        let step = 1u64 << level_shift(child_level);
+        let first = spot.entry.0 & !large;
+        for i in 0..ENTRIES {
+            self.memory.store(child, i, first + i as u64 * step);
+        }
+        self.edit(child, |meta| {
+            meta.live = ENTRIES as u16;
+            meta.parent = spot.table;
+            meta.index = spot.index as u16;
+        });
+        let table = Entry::table(self.memory.hpa(child));
+        let old = self.memory.swap(spot.table, spot.index, table.0);
+        // The hardware may have set accessed or dirty while the table was filled.
+        let late = old & !spot.entry.0 & (Entry::ACCESSED | Entry::DIRTY);
+        if late != 0 {
+            for i in 0..ENTRIES {
+                let entry = self.memory.load(child, i);
+                self.memory.store(child, i, entry | late);
+            }
+        }
+        root.forget();
+        Ok(())
+    }
+
+    /// Replaces a full table of like leaves, contiguous and aligned in host memory, by one leaf
+    /// of the level above (at most 1 GiB). `spot` is the entry that points to the table. Gives
+    /// the new limbo, or `None` where the leaves don't allow it.
+    pub(crate) fn merge(&mut self, root: &mut Root, spot: &Spot, limbo: Table) -> Option<Table> {
+        if !spot.is_table() || spot.level > 2 {
+            return None;
+        }
+        let child = self.memory.table_at(spot.entry.hpa());
+        let ad = Entry::ACCESSED | Entry::DIRTY;
+        let first = self.memory.load(child, 0);
+        let step = 1u64 << level_shift(spot.level - 1);
+        let aligned = (first & Entry::ADDRESS) & ((1 << level_shift(spot.level)) - 1) == 0;
+        if !aligned || !Entry(first).is_present() || !Entry(first).is_leaf(spot.level - 1) {
+            return None;
+        }
+        let mut seen = 0;
+        for i in 0..ENTRIES {
+            let entry = self.memory.load(child, i);
+            if entry & !ad != (first & !ad) + i as u64 * step {
+                return None;
+            }
+            seen |= entry & ad;
+        }
+        let leaf = first & !ad | seen | Entry::LEAF;
+        self.memory.store(spot.table, spot.index, leaf);
+        root.forget();
+        Some(self.retire(child, limbo))
+    }
+
+    /// Takes a whole tree apart: every leaf is told to `each`, every page (the root's too) goes
+    /// to the free list. Only for a tree that no TLB knows any more.
+    pub(crate) fn fell(&mut self, root: &mut Root, each: impl FnMut(Gpa, u8, Entry)) {
+        if !root.exists() {
+            return;
+        }
+        let end = Gpa::new(1 << level_shift(root.top + 1));
+        let limbo = self.zap(root, Gpa::new(0), end, NO_TABLE, each);
+        self.release(limbo);
+        // What is left holds no leaf: linked but empty tables.
+        for table in 0..self.meta.len() as Table {
+            let meta = self.meta(table);
+            let ours = meta.vm == root.vm && meta.root == root.id;
+            if ours && matches!(meta.kind, Kind::Mirror | Kind::Hardware) {
+                self.give(table);
+            }
+        }
+        *root = Root::NONE;
+    }
+}
