@@ -25,6 +25,8 @@ pub enum ToMmu {
         vm: VmId,
         /// GPAW of TD_PARAMS: the SHARED bit is 51 and not 47.
         gpaw: bool,
+        /// The key that its private pages are cached under.
+        hkid: u16,
     },
     /// Hand out control pages (for TDCX, TDVPR). Answered by [`ToVmm::Pages`].
     ControlPages {
