@@ -44,8 +44,8 @@ pub const BOOT_PARAMS: Gpa = Gpa::new(0xfffd_d000);
 /// Linux's command line, one page.
 pub const COMMAND_LINE: Gpa = Gpa::new(0xfffd_c000);
 /// The ACPI tables, the RSDP first.
-pub const ACPI: Gpa = Gpa::new(0xfffd_8000);
-/// Room for the ACPI tables in bytes.
+pub const ACPI: Gpa = Gpa::new(0xfffd_b000);
+/// Room for the ACPI tables in bytes: one page.
 pub const ACPI_SIZE: u64 = COMMAND_LINE.get() - ACPI.get();
 
 /// Most vCPUs a TD may have.
@@ -161,7 +161,7 @@ pub(crate) const fn in_bounds(gpa: u64, length: u64, memory: MemorySize) -> bool
 }
 
 const _: () = {
-    assert!(ACPI.get() >= TOP_START);
+    assert!(ACPI.get() >= TOP_START && ACPI_SIZE == PAGE_SIZE);
     assert!(MAILBOX.get() + PAGE_SIZE == TD_CODE.get());
     assert!(LAUNCH.get() + PAGE_SIZE == MAILBOX.get());
     assert!(BOOT_PARAMS.get() + PAGE_SIZE == LAUNCH.get());

@@ -1,0 +1,191 @@
+//! The hello TD: tries what a TD can do, says each step on the console, powers off.
+//! Built for a TD only (see `images/guests/build`).
+//!
+//! Its memory, all of it unaccepted at first:
+//!
+//! ```text
+//! 2 MiB   a page that is accepted, shared and made private again
+//! 4 MiB   a page that is touched without having been accepted: #VE
+//! ```
+#![no_std]
+#![no_main]
+// An interrupt table, raw memory outside of the binary: a machine without an operating system.
+#![allow(unsafe_code)]
+
+mod exception;
+mod memory;
+
+use core::arch::x86_64::__cpuid_count;
+use memory::Word;
+use tdcall::{PageSize, ReportData};
+
+macro_rules! say {
+    ($($what:tt)*) => {
+        tdcall::print(format_args!("hello: {}\n", format_args!($($what)*)))
+    };
+}
+pub(crate) use say;
+
+/// The first trial's page.
+const CONVERTED: u64 = 2 << 20;
+/// The second trial's page.
+const UNACCEPTED: u64 = 4 << 20;
+/// What is written to find out whether it is still there.
+const PATTERN: u64 = 0x5345_5054_554d_2100;
+
+/// Ends the TD, saying why.
+fn fail(what: &str) -> ! {
+    say!("error: {what}");
+    tdcall::report_fatal_error(what.as_bytes())
+}
+
+fn check(holds: bool, what: &str) {
+    if !holds {
+        fail(what);
+    }
+}
+
+/// Called by the start code on vCPU 0, with the width of guest physical addresses in bits.
+#[unsafe(no_mangle)]
+extern "C" fn td_main(gpa_width: u64) -> ! {
+    let info = tdcall::vp_info();
+    say!(
+        "a TD with {} vCPU(s), {}-bit guest physical addresses, ATTRIBUTES {:#x}",
+        info.vcpus,
+        info.gpa_width,
+        info.attributes
+    );
+    check(
+        gpa_width == u64::from(info.gpa_width),
+        "EBX at reset isn't what TDG.VP.INFO says",
+    );
+    // SAFETY: nobody else writes to the launch page.
+    let launch = unsafe { td_start::launch() };
+    match launch {
+        Ok(launch) => say!("{} MiB of memory", launch.memory.bytes() >> 20),
+        Err(error) => {
+            say!("{error}");
+            fail("wrong launch page");
+        }
+    }
+    // SAFETY: once, before there are exceptions.
+    unsafe { exception::install() };
+
+    convert(info.shared_bit());
+    touch_unaccepted();
+    identify();
+    report();
+
+    say!("all done");
+    tdcall::power_off()
+}
+
+/// Accepts the 4 KiB page at `gpa`, in whatever size the host mapped it.
+fn accept(gpa: u64) {
+    use tdx_abi::Status;
+    let size = match tdcall::accept(gpa, PageSize::Size4K) {
+        Err(status) if status.is(Status::PAGE_SIZE_MISMATCH) => {
+            let large = gpa - gpa % PageSize::Size2M.bytes();
+            tdcall::accept(large, PageSize::Size2M).map(|()| PageSize::Size2M)
+        }
+        other => other.map(|()| PageSize::Size4K),
+    };
+    match size {
+        Ok(size) => say!("accepted {gpa:#x} in a page of {} KiB", size.bytes() >> 10),
+        Err(status) => {
+            say!("TDG.MEM.PAGE.ACCEPT of {gpa:#x}: {status:?}");
+            fail("can't accept a page");
+        }
+    }
+}
+
+/// Private, shared, private again: what was written stays on its own side.
+fn convert(shared_bit: u64) {
+    accept(CONVERTED);
+    // SAFETY: identity mapped memory that the binary doesn't use.
+    let private = unsafe { Word::at(CONVERTED) };
+    check(private.read() == 0, "an accepted page isn't zero");
+    private.write(PATTERN);
+    check(private.read() == PATTERN, "private memory lost a write");
+    say!("private memory at {CONVERTED:#x}: written and read");
+
+    // SAFETY: the page holds nothing but the trial's word.
+    check(
+        unsafe { tdcall::map_gpa(CONVERTED | shared_bit, 4096) }.is_ok(),
+        "MapGPA to shared",
+    );
+    // SAFETY: once, before the window is used.
+    let window = unsafe { memory::shared_window(shared_bit) };
+    // SAFETY: the window maps the page, shared.
+    let shared = unsafe { Word::at(window + CONVERTED) };
+    check(
+        shared.read() != PATTERN,
+        "what was private is in shared memory",
+    );
+    shared.write(!PATTERN);
+    check(shared.read() == !PATTERN, "shared memory lost a write");
+    say!("shared memory at {CONVERTED:#x}: written and read");
+
+    // SAFETY: as above.
+    check(
+        unsafe { tdcall::map_gpa(CONVERTED, 4096) }.is_ok(),
+        "MapGPA to private",
+    );
+    accept(CONVERTED);
+    check(private.read() == 0, "what was shared is in private memory");
+    private.write(PATTERN);
+    check(private.read() == PATTERN, "private memory lost a write");
+    say!("private again at {CONVERTED:#x}: zeroed, written and read");
+}
+
+/// A #VE for a page that wasn't accepted; its handler accepts.
+fn touch_unaccepted() {
+    // SAFETY: identity mapped memory that the binary doesn't use.
+    let word = unsafe { Word::at(UNACCEPTED) };
+    let before = exception::count();
+    word.write(PATTERN);
+    check(word.read() == PATTERN, "private memory lost a write");
+    match exception::count() - before {
+        1 => say!("one #VE at {UNACCEPTED:#x}, then written and read"),
+        n => {
+            say!("{n} exceptions at {UNACCEPTED:#x}");
+            fail("an unaccepted page didn't give one #VE");
+        }
+    }
+}
+
+/// CPUID that the TDX module answers, and CPUID that gives #VE and that the host answers.
+fn identify() {
+    let leaf = __cpuid_count(0x21, 0);
+    let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    check(
+        name.as_flattened() == b"IntelTDX    ",
+        "CPUID 0x21 doesn't name TDX",
+    );
+    say!("CPUID 0x21 names TDX");
+    let before = exception::count();
+    let leaf = __cpuid_count(0x4000_0000, 0);
+    check(
+        exception::count() == before + 1,
+        "CPUID 0x40000000 didn't give one #VE",
+    );
+    say!("CPUID 0x40000000 by way of the host: {:#x}", leaf.eax);
+}
+
+/// A report on this TD, with what was measured.
+fn report() {
+    match tdcall::report(&ReportData([0x5a; 64])) {
+        // REPORTDATA and MRTD in TDREPORT_STRUCT.
+        Ok(report) => {
+            check(report.0[0] == 0x81, "not a TDX report");
+            check(report.0[128..192] == [0x5a; 64], "not our REPORTDATA");
+            let mut start = [0; 8];
+            start.copy_from_slice(&report.0[0x210..0x218]);
+            say!("MRTD {:016x}...", u64::from_be_bytes(start));
+        }
+        Err(status) => {
+            say!("TDG.MR.REPORT: {status:?}");
+            fail("no report");
+        }
+    }
+}
