@@ -32,6 +32,7 @@ impl X87 {
         let mut output = X87Output::default();
         // Instructions that control the unit and don't look for pending exceptions.
         match form.op {
+            O::Ignored => {}
             O::Stcw => output.memory = Some(u128::from(self.fcw)),
             O::Stsw => output.memory = Some(u128::from(self.fsw)),
             O::StswAx => output.ax = Some(self.fsw),
@@ -262,6 +263,7 @@ impl X87 {
             O::Cmovnu => self.conditional_move(st, rflags & 4 == 0),
             // Control instructions are done by `execute`.
             O::Nop
+            | O::Ignored
             | O::Wait
             | O::Ldcw
             | O::Stcw

@@ -304,7 +304,8 @@ impl Simd {
                 0
             }
         });
-        // Every lane adds its own part first: that decides which NaN it gets.
+        // Which addend comes first decides which NaN a lane gets; the SDM leaves that open, and
+        // this is what Intel's processors do.
         let mut add = |x: u128, y: u128| {
             self.packed(width, x, y, |simd, a, b| {
                 simd.arithmetic(width, Arithmetic::Add, a, b)
@@ -313,7 +314,7 @@ impl Simd {
         let sums = match width {
             Single => {
                 let p = dwords(products);
-                let pairs = add(products, from_dwords([p[1], p[0], p[3], p[2]]));
+                let pairs = add(from_dwords([p[1], p[0], p[3], p[2]]), products);
                 add(pairs, pairs.rotate_left(64))
             }
             Double => add(products, products.rotate_left(64)),
@@ -327,38 +328,52 @@ impl Simd {
     }
 
     /// Reciprocal, or reciprocal of the square root, to at least 12 bits; no exceptions.
+    ///
+    /// The SDM bounds the error only. Intel's processors look the result up by the top bits of
+    /// the significand; their table holds, correctly rounded to 13 bits, the function's value in
+    /// the middle of each interval.
     pub fn approximate(&self, value: u32, root: bool) -> u32 {
         // Denormals count as zeros whatever MXCSR says (SDM Vol. 2, RCPPS).
         let x = match soft::unpack_single(value) {
             x if x.denormal => Number::zero(x.negative),
             x => x,
         };
-        let control = Control {
+        let exact = Control {
             rounding: Rounding::Nearest,
-            format: Format {
-                precision: 12,
-                max: soft::SINGLE.max,
-            },
+            format: soft::EXTENDED,
             flush: true,
             unmasked: 0,
             wrap: 0,
         };
+        let control = Control {
+            format: Format {
+                precision: 13,
+                ..soft::SINGLE
+            },
+            ..exact
+        };
         let one = Number::finite(false, 0, soft::INTEGER);
+        // Ten or eleven fraction bits select the interval.
+        let half = 1u64 << if root { 52 } else { 51 };
+        let middle = Number {
+            significand: x.significand & !(2 * half - 1) | half,
+            ..x
+        };
         let number = match x.kind {
             _ if x.is_nan() => x.quieted(),
             Kind::Zero => Number::infinity(x.negative),
             _ if root && x.negative => Number::indefinite(),
             Kind::Infinity => Number::zero(x.negative),
-            _ if root => {
-                let exact = Control {
-                    format: soft::EXTENDED,
-                    ..control
+            _ => {
+                let divisor = if root {
+                    soft::square_root(&exact, middle)
+                } else {
+                    Some(Rounded::exact(middle))
                 };
-                soft::square_root(&exact, x)
-                    .and_then(|root| soft::divide(&control, one, root.number))
+                divisor
+                    .and_then(|divisor| soft::divide(&control, one, divisor.number))
                     .map_or(Number::indefinite(), |rounded| rounded.number)
             }
-            _ => soft::divide(&control, one, x).map_or(Number::indefinite(), |r| r.number),
         };
         soft::pack_single(number)
     }

@@ -61,6 +61,8 @@ pub enum X87Op {
     Cmovnbe,
     Cmovnu,
     Nop,
+    /// A control instruction of the 8087 or 80287 that does nothing now.
+    Ignored,
     Wait,
     Ldcw,
     Stcw,
@@ -291,7 +293,8 @@ impl X87Form {
             Code::Fcmovnu_st0_sti => (O::Cmovnu, M::None, false, 0),
 
             // FENI, FDISI and FSETPM of the 8087 and 80287 do nothing since the 80387.
-            Code::Fnop | Code::Fneni | Code::Fndisi | Code::Fnsetpm => (O::Nop, M::None, false, 0),
+            Code::Fneni | Code::Fndisi | Code::Fnsetpm => (O::Ignored, M::None, false, 0),
+            Code::Fnop => (O::Nop, M::None, false, 0),
             Code::Wait => (O::Wait, M::None, false, 0),
             Code::Fldcw_m2byte => (O::Ldcw, M::Word, false, 0),
             Code::Fnstcw_m2byte => (O::Stcw, M::Word, false, 0),
