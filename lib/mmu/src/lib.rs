@@ -29,6 +29,7 @@ mod convert;
 mod error;
 mod fault;
 mod frames;
+mod grant;
 mod lifecycle;
 mod memory;
 mod mmu;

@@ -510,6 +510,11 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
         match step {
             Step::VpFlush { .. } => status::class(rax) == status::VCPU_NOT_ASSOCIATED,
             Step::RangeBlock { .. } => status::class(rax) == status::GPA_RANGE_ALREADY_BLOCKED,
+            // A control page that was granted, but never given to the module.
+            Step::PageReclaim { page } => {
+                status::class(rax) == status::PAGE_METADATA_INCORRECT
+                    && self.control.page_at(*page).is_some()
+            }
             _ => false,
         }
     }

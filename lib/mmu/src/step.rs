@@ -316,6 +316,9 @@ pub mod status {
     /// A vCPU must be flushed first.
     pub const FLUSHVP_NOT_DONE: u32 = 0x8000_0824;
 
+    /// The page isn't what it must be; of a page to reclaim: the module does not have it.
+    pub const PAGE_METADATA_INCORRECT: u32 = 0xc000_0300;
+
     /// Bits 63:32 of a status.
     pub const fn class(status: u64) -> u32 {
         (status >> 32) as u32
