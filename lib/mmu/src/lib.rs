@@ -26,6 +26,7 @@ extern crate std;
 
 mod control;
 mod convert;
+mod device;
 mod error;
 mod fault;
 mod frames;

@@ -2,7 +2,7 @@
 
 use ::memory::PhysMemory;
 use core::cell::Cell;
-use ept::ENTRIES;
+use ept::{ENTRIES, Entry};
 use gpa::{Hpa, PAGE_SHIFT, PAGE_SIZE};
 
 /// The number of a table page within its [`TableMemory`].
@@ -41,6 +41,10 @@ pub trait TableMemory {
 }
 
 /// Table pages in a stretch of host physical memory: what runs on seL4.
+///
+/// The MMU's empty entry is 0. For the CPU of a TD that would mean: turn a violation here into a
+/// #VE. So every word is stored with [`Entry::SUPPRESS_VE`] flipped: what is empty exits to the
+/// host, and an entry of nothing but that bit ([`crate::Mmu::map_device`]) gives the guest a #VE.
 #[derive(Debug)]
 pub struct PhysTables<M> {
     memory: M,
@@ -53,11 +57,16 @@ impl<M: PhysMemory> PhysTables<M> {
     /// more than a [`Table`] can number.
     pub fn new(memory: M, base: Hpa, count: usize) -> Option<Self> {
         let whole = memory.contains(base, count as u64 * PAGE_SIZE);
-        (whole && base.is_aligned(PAGE_SIZE) && count < NO_TABLE as usize).then_some(Self {
-            memory,
-            base,
-            count,
-        })
+        if !whole || !base.is_aligned(PAGE_SIZE) || count >= NO_TABLE as usize {
+            return None;
+        }
+        let tables = Self { memory, base, count };
+        for table in 0..count {
+            for index in 0..ENTRIES {
+                tables.store(table as Table, index, 0);
+            }
+        }
+        Some(tables)
     }
     #[inline]
     fn at(&self, table: Table, index: usize) -> Hpa {
@@ -74,15 +83,17 @@ impl<M: PhysMemory> TableMemory for PhysTables<M> {
     }
     #[inline]
     fn load(&self, table: Table, index: usize) -> u64 {
-        self.memory.read_u64(self.at(table, index))
+        self.memory.read_u64(self.at(table, index)) ^ Entry::SUPPRESS_VE
     }
     #[inline]
     fn store(&self, table: Table, index: usize, value: u64) {
-        self.memory.write_u64(self.at(table, index), value);
+        self.memory
+            .write_u64(self.at(table, index), value ^ Entry::SUPPRESS_VE);
     }
     #[inline]
     fn swap(&self, table: Table, index: usize, value: u64) -> u64 {
-        self.memory.swap_u64(self.at(table, index), value)
+        let old = self.memory.swap_u64(self.at(table, index), value ^ Entry::SUPPRESS_VE);
+        old ^ Entry::SUPPRESS_VE
     }
 }
 
