@@ -794,4 +794,8 @@ pub mod id {
     pub const VP_L2_VMCS_3: FieldId = FieldId(0x3420000000000000);
     pub const VP_L2_MSR_BITMAPS_3: FieldId = FieldId(0x3520000300000000);
     pub const VP_L2_SHADOW_MSR_BITMAPS_3: FieldId = FieldId(0xb620000300000000);
+    pub const VMCS_POSTED_INTERRUPT_NOTIFICATION_VECTOR: FieldId = FieldId(0x0024000100000002);
+    pub const VMCS_POSTED_INTERRUPT_DESCRIPTOR: FieldId = FieldId(0x0024000300002016);
+    pub const VMCS_SHARED_EPTP: FieldId = FieldId(0x002400030000203c);
+    pub const VMCS_PIN_BASED_CONTROLS: FieldId = FieldId(0x0024000200004000);
 }
