@@ -71,7 +71,7 @@ impl X87 {
         self.top().wrapping_add(st) & 7
     }
 
-    fn is_empty(&self, st: u8) -> bool {
+    pub(crate) fn is_empty(&self, st: u8) -> bool {
         self.valid >> self.index(st) & 1 == 0
     }
 
@@ -79,17 +79,17 @@ impl X87 {
         self.regs[usize::from(self.index(st))]
     }
 
-    fn set_raw(&mut self, st: u8, bits: u128) {
+    pub(crate) fn set_raw(&mut self, st: u8, bits: u128) {
         let index = self.index(st);
         self.regs[usize::from(index)] = bits;
         self.valid |= 1 << index;
     }
 
-    fn number(&self, st: u8) -> Number {
+    pub(crate) fn number(&self, st: u8) -> Number {
         soft::unpack_extended(self.raw(st))
     }
 
-    fn set(&mut self, st: u8, number: Number) {
+    pub(crate) fn set(&mut self, st: u8, number: Number) {
         self.set_raw(st, soft::pack_extended(number));
     }
 
@@ -104,7 +104,7 @@ impl X87 {
         }
     }
 
-    fn set_c1(&mut self, up: bool) {
+    pub(crate) fn set_c1(&mut self, up: bool) {
         self.fsw = self.fsw & !fsw::C1 | if up { fsw::C1 } else { 0 };
     }
 
@@ -113,7 +113,7 @@ impl X87 {
     }
 
     /// Flags exceptions; gives those that aren't masked.
-    fn raise(&mut self, flags: u32) -> u32 {
+    pub(crate) fn raise(&mut self, flags: u32) -> u32 {
         self.fsw |= flags as u16;
         self.update_summary();
         flags & !u32::from(self.fcw) & 0x3f
@@ -123,7 +123,7 @@ impl X87 {
         Rounding::from_bits(u32::from(self.fcw >> 10))
     }
 
-    fn control(&self, format: Format) -> Control {
+    pub(crate) fn control(&self, format: Format) -> Control {
         Control {
             rounding: self.rounding(),
             format,
@@ -147,13 +147,13 @@ impl X87 {
     }
 
     /// A stack fault: gives whether the masked response is due.
-    fn stack_fault(&mut self, overflow: bool) -> bool {
+    pub(crate) fn stack_fault(&mut self, overflow: bool) -> bool {
         self.set_c1(overflow);
         self.raise(STACK) == 0
     }
 
     /// Stack underflow where the result would have gone to `ST(st)`.
-    fn underflow(&mut self, st: u8, pops: u8) {
+    pub(crate) fn underflow(&mut self, st: u8, pops: u8) {
         if self.stack_fault(false) {
             self.set(st, Number::indefinite());
             self.pop(pops);
@@ -161,7 +161,7 @@ impl X87 {
     }
 
     /// Writes a result, unless an exception found beforehand is unmasked.
-    fn deliver(&mut self, st: u8, result: Rounded, pops: u8) -> bool {
+    pub(crate) fn deliver(&mut self, st: u8, result: Rounded, pops: u8) -> bool {
         self.set_c1(result.up);
         if self.raise(result.flags) & (IE | DE | ZE) != 0 {
             return false;
@@ -324,7 +324,7 @@ impl X87 {
     }
 
     /// Adds DE; where that is unmasked nothing is computed. `None` is an invalid operation.
-    fn with_denormals(&self, result: Option<Rounded>, operands: &[Number]) -> Rounded {
+    pub(crate) fn with_denormals(&self, result: Option<Rounded>, operands: &[Number]) -> Rounded {
         let Some(result) = result else {
             return Rounded::raised(Number::indefinite(), IE);
         };
@@ -338,7 +338,7 @@ impl X87 {
     }
 
     /// An operation on `ST(0)`; `None` from `f` is an invalid operation.
-    fn unary(&mut self, f: impl Fn(&Self, Number) -> Option<Rounded>) {
+    pub(crate) fn unary(&mut self, f: impl Fn(&Self, Number) -> Option<Rounded>) {
         if self.is_empty(0) {
             return self.underflow(0, 0);
         }

@@ -33,6 +33,7 @@ mod soft;
 mod transcendental;
 mod vector;
 mod vector_form;
+mod wide;
 mod x87;
 mod x87_form;
 

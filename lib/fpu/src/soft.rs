@@ -89,9 +89,6 @@ impl Number {
     pub fn is_zero(&self) -> bool {
         self.kind == Kind::Zero
     }
-    pub fn is_infinity(&self) -> bool {
-        self.kind == Kind::Infinity
-    }
     pub fn negated(self) -> Self {
         Self {
             negative: !self.negative,

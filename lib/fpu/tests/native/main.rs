@@ -6,7 +6,7 @@ mod cases;
 mod forms;
 mod machine;
 
-use forms::{Case, Unit};
+use forms::Unit;
 use machine::{Machine, State};
 
 /// Inputs tried per form; `FPU_NATIVE_COUNT` overrides it.
@@ -14,7 +14,7 @@ fn count() -> u32 {
     std::env::var("FPU_NATIVE_COUNT")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(400)
+        .unwrap_or(300)
 }
 
 /// Runs all cases of a unit and lists those forms that differ from the machine.
