@@ -308,12 +308,12 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
             if let Some(request) = vm.request.take() {
                 vm.work = Work::Request;
                 match self.request(id, &request) {
-                    Ok(next) => self.go_on(id, Ok(next)),
-                    Err(Answer::Now(message)) => {
+                    Ok(Answer::After(next)) => self.go_on(id, Ok(next)),
+                    Ok(Answer::Now(message)) => {
                         self.idle(id);
                         self.answer(message);
                     }
-                    Err(Answer::Failed(error)) => {
+                    Err(error) => {
                         self.idle(id);
                         self.answer(vmm::ToVmm::Failed { vm: id, error });
                     }
@@ -437,81 +437,86 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
         }
     }
 
-    fn request(&mut self, id: VmId, request: &vmm::ToMmu) -> Result<Next, Answer> {
+    fn request(&mut self, id: VmId, request: &vmm::ToMmu) -> Result<Answer, vmm::Error> {
         let vm = id as u8;
         let finalized = self.vm(id).is_some_and(|vm| vm.finalized);
         match *request {
-            vmm::ToMmu::Create { .. } => Err(Answer::Failed(vmm::Error::NoVmSlot)),
+            vmm::ToMmu::Create { .. } => Err(vmm::Error::NoVmSlot),
             vmm::ToMmu::ControlPages { count, .. } => {
                 if usize::from(count) > MAX_PAGES {
-                    return Err(Answer::Failed(vmm::Error::TooMany));
+                    return Err(vmm::Error::TooMany);
                 }
                 let mut pages = heapless::Vec::new();
                 for _ in 0..count {
                     // What is handed out before the pool is empty comes back with the VM.
-                    let page = self.mmu.grant(vm, Role::Tdcx)?;
+                    let page = self.mmu.grant(vm, Role::Tdcx).map_err(error)?;
                     let _ = pages.push(page.get());
                 }
-                Err(Answer::Now(vmm::ToVmm::Pages { vm: id, pages }))
+                Ok(Answer::Now(vmm::ToVmm::Pages { vm: id, pages }))
             }
             vmm::ToMmu::SharedPages { count, .. } => {
                 if usize::from(count) > MAX_PAGES {
-                    return Err(Answer::Failed(vmm::Error::TooMany));
+                    return Err(vmm::Error::TooMany);
                 }
                 let mut pages = heapless::Vec::new();
                 for _ in 0..count {
-                    let page = self
-                        .host_pages
-                        .take(id)
-                        .ok_or(Answer::Failed(vmm::Error::NoMemory))?;
+                    let page = self.host_pages.take(id).ok_or(vmm::Error::NoMemory)?;
                     let _ = pages.push(page.get());
                 }
-                Err(Answer::Now(vmm::ToVmm::Pages { vm: id, pages }))
+                Ok(Answer::Now(vmm::ToVmm::Pages { vm: id, pages }))
             }
             vmm::ToMmu::AddSlot { gpa, len, .. } => {
                 if !Gpa::new(gpa | len).is_aligned(PAGE_SIZE) {
-                    return Err(Answer::Failed(vmm::Error::BadRange));
+                    return Err(vmm::Error::BadRange);
                 }
                 let slot = SlotConfig::private(Gfn::new(gpa / PAGE_SIZE), len / PAGE_SIZE);
-                self.mmu.add_slot(vm, slot)?;
-                Ok(Next::Done)
+                self.mmu.add_slot(vm, slot).map_err(error)?;
+                Ok(Answer::After(Next::Done))
             }
             vmm::ToMmu::Populate {
                 gpa, source, pages, ..
             } => {
                 if finalized {
-                    return Err(Answer::Failed(vmm::Error::BadState));
+                    return Err(vmm::Error::BadState);
                 }
-                let (alias, gfn) = self.mmu.split(vm, Gpa::new(gpa))?;
+                let (alias, gfn) = self.mmu.split(vm, Gpa::new(gpa)).map_err(error)?;
                 if !alias.is_private() || gpa % PAGE_SIZE != 0 {
-                    return Err(Answer::Failed(vmm::Error::BadRange));
+                    return Err(vmm::Error::BadRange);
                 }
-                Ok(self
-                    .mmu
-                    .add_image(vm, gfn, pages.into(), Hpa::new(source), false)?)
+                self.mmu
+                    .add_image(vm, gfn, pages.into(), Hpa::new(source), false)
+                    .map(Answer::After)
+                    .map_err(error)
             }
             vmm::ToMmu::Finalized { .. } => {
                 if let Some(vm) = self.vm(id) {
                     vm.finalized = true;
                 }
-                Ok(Next::Done)
+                Ok(Answer::After(Next::Done))
             }
             vmm::ToMmu::MapGpa { gpa, len, .. } => {
                 if !finalized {
-                    return Err(Answer::Failed(vmm::Error::BadState));
+                    return Err(vmm::Error::BadState);
                 }
-                Ok(self.mmu.map_gpa(vm, Gpa::new(gpa), len)?)
+                self.mmu
+                    .map_gpa(vm, Gpa::new(gpa), len)
+                    .map(Answer::After)
+                    .map_err(error)
             }
-            vmm::ToMmu::CacheWriteback { .. } => Ok(self.mmu.run_once(vm, mmu::Step::CacheWb)?),
+            vmm::ToMmu::CacheWriteback { .. } => self
+                .mmu
+                .run_once(vm, mmu::Step::CacheWb)
+                .map(Answer::After)
+                .map_err(error),
             vmm::ToMmu::Destroy { .. } => {
                 if let Some(vm) = self.vm(id) {
                     vm.work = Work::Destroy;
                 }
-                Ok(self.mmu.reclaim(vm)?)
+                self.mmu.reclaim(vm).map(Answer::After).map_err(error)
             }
             vmm::ToMmu::Stats { .. } => {
-                let s = self.mmu.stats(vm)?;
-                Err(Answer::Now(vmm::ToVmm::Stats {
+                let s = self.mmu.stats(vm).map_err(error)?;
+                Ok(Answer::Now(vmm::ToVmm::Stats {
                     vm: id,
                     stats: vmm::Stats {
                         private_4k: s.private_4k,
@@ -528,16 +533,12 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
     }
 }
 
-/// A request that is answered without a program.
+/// How a request is answered.
 enum Answer {
+    /// By this message, at once.
     Now(vmm::ToVmm),
-    Failed(vmm::Error),
-}
-
-impl From<mmu::Error> for Answer {
-    fn from(failed: mmu::Error) -> Self {
-        Self::Failed(error(failed))
-    }
+    /// By `Done` or `Failed`, after this.
+    After(Next),
 }
 
 fn error(failed: mmu::Error) -> vmm::Error {
