@@ -15,9 +15,8 @@ pub enum MemoryType {
     Usable = 1,
     /// Not to be touched.
     Reserved = 2,
-    /// ACPI tables. Linux maps these (and ACPI NVS) as private memory.
-    AcpiTables = 3,
-    /// To be kept: the mailbox.
+    /// To be kept for ACPI: its tables, the mailbox. Linux maps these as private memory, and,
+    /// unlike type 3, doesn't take them for the end of its memory.
     AcpiNvs = 4,
 }
 
@@ -34,7 +33,7 @@ pub fn memory_map(memory: MemorySize) -> Vec<(Range<u64>, MemoryType)> {
         (0..LEGACY_HOLE.start, MemoryType::Usable),
         (LEGACY_HOLE, MemoryType::Reserved),
         (LEGACY_HOLE.end..memory.bytes(), MemoryType::Usable),
-        (acpi..acpi + layout::ACPI_SIZE, MemoryType::AcpiTables),
+        (acpi..acpi + layout::ACPI_SIZE, MemoryType::AcpiNvs),
         (acpi + layout::ACPI_SIZE..mailbox, MemoryType::Reserved),
         (mailbox..code, MemoryType::AcpiNvs),
         (code..layout::TOP_END, MemoryType::Reserved),

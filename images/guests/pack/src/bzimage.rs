@@ -74,6 +74,12 @@ impl<'a> BzImage<'a> {
     pub fn code(&self) -> &'a [u8] {
         &self.bytes[self.setup_size..self.setup_size + self.code_size]
     }
+    /// The compressed kernel within the code, without the length that is appended to it.
+    pub fn payload(&self) -> Option<&'a [u8]> {
+        let start = self.u32(0x248) as usize;
+        let end = start.checked_add(self.u32(0x24c) as usize)?;
+        self.code().get(start..end.checked_sub(4)?)
+    }
     /// Where it wants to be loaded, in bytes.
     pub fn preferred_address(&self) -> u64 {
         u64::from_le_bytes(self.bytes[0x258..0x260].try_into().expect("8 bytes"))

@@ -3,7 +3,7 @@
 //! ```text
 //! main       the command line
 //!  └ pack    one image from files: hello TD, or Linux (kernel, initrd, command line)
-//!     ├ bzimage      what a Linux kernel's file says of itself
+//!     ├ kernel       a Linux kernel's parts in memory; bzimage: what its file says of itself
 //!     ├ boot_params  Linux's "zero page", filled in here rather than in the TD
 //!     ├ acpi         the tables that describe the machine; aml: the bytes of the DSDT
 //!     ├ td_binary    the loader's or the hello TD's pages
@@ -15,6 +15,7 @@ pub mod acpi;
 pub mod aml;
 pub mod boot_params;
 pub mod bzimage;
+pub mod kernel;
 pub mod measure;
 pub mod pack;
 pub mod td_binary;

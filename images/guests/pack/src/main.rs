@@ -21,6 +21,7 @@ guest-pack: packs a guest image for a TD, and says what the TD's MRTD will be
   --goal TEXT     the run has reached its goal when the guest prints a line with this
   --name TEXT     the guest's name (linux, hello)
   --cmdline TEXT  Linux's command line; --append adds words to the default one
+  --keep-packed   let the kernel unpack itself in the guest, which takes it much longer
   --binary FILE   the loader's or the hello TD's ELF file (build/guest/td-loader, td-hello)";
 
 #[derive(Default)]
@@ -30,6 +31,7 @@ struct Arguments {
     command_line: Option<String>,
     append: Option<String>,
     hello: bool,
+    keep_packed: bool,
     memory: Option<String>,
     vcpus: Option<String>,
     goal: Option<String>,
@@ -60,6 +62,10 @@ fn arguments() -> Result<Arguments, lexopt::Error> {
             Long("show") => &mut a.show,
             Long("hello") => {
                 a.hello = true;
+                continue;
+            }
+            Long("keep-packed") => {
+                a.keep_packed = true;
                 continue;
             }
             Long("help") | Short('h') => {
@@ -168,7 +174,7 @@ fn pack_linux(a: &Arguments) -> Result<Vec<u8>, String> {
         bytes: &kernel_bytes,
     };
     let initrd = initrd.map(|(name, bytes)| File { name, bytes });
-    pack::linux(&common, kernel, initrd, &command_line).map_err(|e| e.to_string())
+    pack::linux(&common, kernel, initrd, &command_line, a.keep_packed).map_err(|e| e.to_string())
 }
 
 fn memory(a: &Arguments, default: &str) -> Result<MemorySize, String> {

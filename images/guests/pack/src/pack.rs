@@ -1,6 +1,7 @@
 //! One image from files.
 
 use crate::bzimage::{BzImage, BzImageError};
+use crate::kernel::Kernel;
 use crate::{acpi, boot_params, td_binary};
 use gpa::{Gpa, PAGE_SIZE};
 use guest_image::build::{self, Contents, Parameters};
@@ -21,19 +22,19 @@ use std::ops::Range;
 ///   it 64 MiB do, for devices that don't exist here.
 /// * `pci=off`, `8250.nr_uarts=1`: don't look for devices that don't exist here.
 /// * `cryptomgr.notests`, `lsm=`: no self tests, no security modules.
+/// * `initcall_blacklist`: what takes half of the boot's instructions and isn't needed to run:
+///   tests of a random number generator that isn't used, tracing, revoked certificates.
 /// * `panic=-1`: reset at once.
 pub const DEFAULT_COMMAND_LINE: &str = "console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 \
      nokaslr mitigations=off init_on_alloc=0 tsc=reliable no_timer_check random.trust_cpu=on \
-     swiotlb=1024 pci=off 8250.nr_uarts=1 cryptomgr.notests lsm= panic=-1";
+     swiotlb=1024 pci=off 8250.nr_uarts=1 cryptomgr.notests lsm= \
+     initcall_blacklist=jent_mod_init,init_kprobe_trace,load_system_certificate_list,bpf_tcp_ca_kfunc_init,trace_eval_init panic=-1";
 
 /// TD_PARAMS.ATTRIBUTES.SEPT_VE_DISABLE. Linux refuses to run without it; the hello TD wants
 /// the virtualisation exceptions that it suppresses.
 pub const SEPT_VE_DISABLE: u64 = 1 << 28;
 /// TD_PARAMS.XFAM: x87 and SSE.
 pub const XFAM: u64 = 0b11;
-
-/// Offset of the 64-bit entry point in the kernel's protected-mode code.
-const ENTRY_64: u64 = 0x200;
 
 /// A file's contents and its name for messages.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,8 @@ pub fn hello(common: &Common<'_>) -> Result<Vec<u8>, PackError> {
     assemble(common, 0, 0, Vec::new())
 }
 
-/// An image of Linux.
+/// An image of Linux. The kernel is unpacked beforehand where that can be done, unless
+/// `keep_packed`.
 ///
 /// # Errors
 /// [`PackError`] in words for the user.
@@ -76,6 +78,7 @@ pub fn linux(
     kernel: File<'_>,
     initrd: Option<File<'_>>,
     command_line: &str,
+    keep_packed: bool,
 ) -> Result<Vec<u8>, PackError> {
     let image = BzImage::parse(kernel.bytes).map_err(|error| PackError::Kernel {
         name: kernel.name.into(),
@@ -92,14 +95,17 @@ pub fn linux(
         check_initrd(initrd)?;
     }
     let initrd_size = initrd.map_or(0, |file| file.bytes.len() as u64);
-    let load = image.preferred_address();
-    let kernel_end = load.saturating_add(image.init_size());
-    let needed = kernel_end
-        .saturating_add(initrd_size.next_multiple_of(PAGE_SIZE))
+    let kernel_parts = Kernel::unpacked(&image)
+        .filter(|_| !keep_packed)
+        .unwrap_or_else(|| Kernel::packed(&image));
+    let initrd_pages = initrd_size.next_multiple_of(PAGE_SIZE);
+    let needed = kernel_parts
+        .end
+        .saturating_add(initrd_pages)
         .saturating_add(MemorySize::GRANULE - 1)
         / MemorySize::GRANULE
         * MemorySize::GRANULE;
-    if common.memory.bytes() < needed || !load.is_multiple_of(PAGE_SIZE) {
+    if common.memory.bytes() < needed {
         return Err(PackError::Memory {
             kernel: kernel.name.into(),
             initrd_size,
@@ -107,14 +113,13 @@ pub fn linux(
             given: common.memory,
         });
     }
-    let initrd_start = common.memory.bytes() - initrd_size.next_multiple_of(PAGE_SIZE);
+    let initrd_start = common.memory.bytes() - initrd_pages;
     let initrd_range = match initrd {
         Some(_) => initrd_start..initrd_start + initrd_size,
         None => 0..0,
     };
 
     let mut contents = vec![
-        measured(Gpa::new(load), image.code().to_vec()),
         measured(layout::ACPI, acpi::tables(common.vcpus)),
         measured(layout::COMMAND_LINE, with_zero(command_line)),
         measured(
@@ -122,6 +127,10 @@ pub fn linux(
             boot_params::page(&image, initrd_range, common.memory),
         ),
     ];
+    let entry = kernel_parts.entry;
+    for (gpa, bytes) in kernel_parts.parts {
+        contents.push(measured(gpa, bytes));
+    }
     if let Some(initrd) = initrd {
         contents.push(measured(Gpa::new(initrd_start), initrd.bytes.to_vec()));
     }
@@ -130,12 +139,12 @@ pub fn linux(
     let room = layout::MAX_IMAGE - MIB;
     if total > room {
         return Err(PackError::Room {
-            kernel: image.code().len() as u64,
+            kernel: total.saturating_sub(initrd_size),
             initrd: initrd_size,
             room,
         });
     }
-    assemble(common, load + ENTRY_64, SEPT_VE_DISABLE, contents)
+    assemble(common, entry, SEPT_VE_DISABLE, contents)
 }
 
 fn measured(gpa: Gpa, bytes: Vec<u8>) -> Contents {
@@ -193,7 +202,6 @@ fn added(contents: &[Contents], memory: MemorySize) -> heapless::Vec<Range<u64>,
         .filter(|range| range.start < memory.bytes())
         .collect();
     ranges.sort_by_key(|range| range.start);
-    // At most kernel and initrd.
     ranges.into_iter().collect()
 }
 
