@@ -10,7 +10,7 @@
 mod host_pages;
 mod storage;
 
-pub use storage::{Layout, Storage};
+pub use storage::Storage;
 
 use core::fmt::{self, Write};
 use ept::Access;
@@ -56,6 +56,80 @@ enum Work {
     Destroy,
 }
 
+/// What the protection domain is given at start.
+pub struct Start<'a, M> {
+    /// Host physical address and length in bytes of the pages for tables, which `memory` shows.
+    pub shadow: (Hpa, u64),
+    /// Metadata.
+    pub storage: &'a mut Storage,
+    /// Host physical memory, as far as it is mapped.
+    pub memory: M,
+    /// To pd-console.
+    pub console: ConsoleLink<'a>,
+    /// To pd-vmm.
+    pub vmm: VmmLink<'a>,
+    /// To pd-tdx.
+    pub tdx: TdxLink<'a>,
+}
+
+/// The protection domain's core.
+// There is one, and it stays where it is.
+#[allow(clippy::large_enum_variant)]
+pub enum Core<'a, M> {
+    /// pd-tdx has not said yet what memory there is.
+    Starting(Start<'a, M>),
+    /// At work.
+    Running(Pd<'a, M>),
+    /// The memory that pd-tdx named cannot be used; the console was told why.
+    Failed(Option<ConsoleLink<'a>>),
+}
+
+impl<'a, M: PhysMemory> Core<'a, M> {
+    /// Announces itself.
+    pub fn new(mut start: Start<'a, M>) -> Self {
+        // A fresh ring takes this.
+        let _ = start.console.send(&ToConsole::Ready);
+        Self::Starting(start)
+    }
+
+    /// Serves all messages.
+    pub fn poll(&mut self) {
+        while let Self::Starting(start) = self {
+            match start.tdx.receive() {
+                Some(Ok(tdx::ToMmu::Ready { pools })) => {
+                    if let Self::Starting(start) = core::mem::replace(self, Self::Failed(None)) {
+                        *self = Pd::new(start, &pools).map_or_else(Self::failed, Self::Running);
+                    }
+                }
+                // Nothing else makes sense before.
+                Some(_) => {}
+                None => return,
+            }
+        }
+        if let Self::Running(pd) = self {
+            pd.poll();
+        }
+    }
+
+    fn failed((what, mut console): (&'static str, ConsoleLink<'a>)) -> Self {
+        let mut line = String::new();
+        let _ = line.push_str(what);
+        let _ = console.send(&ToConsole::Line(line));
+        Self::Failed(Some(console))
+    }
+
+    /// Whether to notify pd-console, pd-vmm and pd-tdx of what was sent since the last call.
+    pub fn take_doorbells(&mut self) -> [bool; 3] {
+        match self {
+            Self::Starting(Start { console, .. }) | Self::Failed(Some(console)) => {
+                [console.take_doorbell(), false, false]
+            }
+            Self::Failed(None) => [false; 3],
+            Self::Running(pd) => pd.take_doorbells(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Vm {
     tdr: Hpa,
@@ -66,7 +140,7 @@ struct Vm {
     faults: Deque<Fault, MAX_FAULTS>,
 }
 
-/// The protection domain's core.
+/// The MMU at work, once pd-tdx has said what memory there is.
 pub struct Pd<'a, M> {
     mmu: Mmu<'a, PhysTables<M>>,
     host_pages: HostPages,
@@ -79,26 +153,28 @@ pub struct Pd<'a, M> {
 }
 
 impl<'a, M: PhysMemory> Pd<'a, M> {
-    /// Takes its memory and announces itself. `memory` shows the shadow pages.
-    ///
-    /// # Errors
-    /// What is wrong with `layout`, for the system's author.
-    pub fn new(
-        layout: &Layout,
-        storage: &'a mut Storage,
-        memory: M,
-        mut console: ConsoleLink<'a>,
-        mut vmm: VmmLink<'a>,
-        tdx: TdxLink<'a>,
-    ) -> Result<Self, &'static str> {
-        let (mmu, host_pages) = storage.divide(layout, memory)?;
-        // Fresh rings take these.
-        let _ = console.send(&ToConsole::Ready);
+    fn new(
+        start: Start<'a, M>,
+        pools: &tdx::Pools,
+    ) -> Result<Self, (&'static str, ConsoleLink<'a>)> {
+        let Start {
+            shadow,
+            storage,
+            memory,
+            console,
+            mut vmm,
+            tdx,
+        } = start;
+        let (mmu, host_pages) = match storage.divide(shadow, pools, memory) {
+            Ok(divided) => divided,
+            Err(what) => return Err((what, console)),
+        };
+        // A fresh ring takes this.
         let _ = vmm.send(&vmm::ToVmm::Ready);
         Ok(Self {
             mmu,
             host_pages,
-            hkid_shift: layout.hkid_shift,
+            hkid_shift: pools.hkid_shift,
             console,
             vmm,
             tdx,
@@ -173,7 +249,8 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
 
     fn serve_tdx(&mut self, message: tdx::ToMmu) {
         match message {
-            tdx::ToMmu::Ready => {}
+            // Said once, and heard before.
+            tdx::ToMmu::Ready { .. } => self.unknown += 1,
             tdx::ToMmu::ProgramDone { id, result } => {
                 let id = id as VmId;
                 let steps = self.mmu.program(id as u8).len();

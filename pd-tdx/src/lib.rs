@@ -85,6 +85,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
     pub fn new(
         seam: S,
         module: &setup::ModuleInfo,
+        pools: mmu::Pools,
         mut console: ConsoleLink<'a>,
         mut vmm: VmmLink<'a>,
         mut mmu: MmuLink<'a>,
@@ -97,7 +98,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
         } = *module;
         // Fresh rings take these.
         let _ = console.send(&ToConsole::Ready);
-        let _ = mmu.send(&mmu::ToMmu::Ready);
+        let _ = mmu.send(&mmu::ToMmu::Ready { pools });
         let _ = vmm.send(&vmm::ToVmm::Ready {
             first_hkid,
             hkids,

@@ -47,11 +47,36 @@ pub enum ToTdx {
     },
 }
 
+/// A stretch of host physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Host physical address of its first byte.
+    pub base: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// Memory that pd-mmu manages and does not map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// Pages for the TDX module's control structures.
+    pub control: Pool,
+    /// Private guest memory.
+    pub private: Pool,
+    /// Shared guest memory.
+    pub shared: Pool,
+    /// Lowest bit of the HKID in a host physical address.
+    pub hkid_shift: u8,
+}
+
 /// From pd-tdx to pd-mmu.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToMmu {
     /// The TDX module is configured: programs are taken.
-    Ready,
+    Ready {
+        /// The memory that pd-mmu is to manage.
+        pools: Pools,
+    },
     /// An EPT violation; the vCPU waits for [`ToTdx::Resume`] or [`ToTdx::Decline`].
     Fault {
         /// Host physical address of the TD's TDR page.
