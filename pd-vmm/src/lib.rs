@@ -463,3 +463,6 @@ fn report<H: Host>(cx: &mut Context<'_, '_, H>, vms: &[Vm]) {
         "bad frames {bad:?}, unsent {unsent:?} (pd-mmu, pd-tdx, pd-console), stray answers {strays}"
     ));
 }
+
+#[cfg(test)]
+mod tests;
