@@ -1,2 +1,7 @@
-//! The initial task: sets up the protection domains and starts them
+//! The initial task's decisions that need no kernel: where free memory is taken
+//! from, and which pages a waiting protection domain waits for.
+//!
+//! The program itself is `main.rs`.
 #![no_std]
+
+pub mod watermark;
