@@ -14,8 +14,16 @@ pub type Mrtd = [u8; 48];
 /// # Panics
 /// When `image` wasn't parsed from `bytes`.
 pub fn mrtd(image: &GuestImage, bytes: &[u8]) -> Mrtd {
+    of_steps(image.pages().flat_map(|page| page.steps()), bytes)
+}
+
+/// The MRTD after these steps.
+///
+/// # Panics
+/// When a step names an offset outside of `bytes`.
+pub fn of_steps(steps: impl Iterator<Item = Step>, bytes: &[u8]) -> Mrtd {
     let mut hash = Sha384::new();
-    for step in image.pages().flat_map(|page| page.steps()) {
+    for step in steps {
         match step {
             Step::Add { gpa, .. } => hash.update(block(b"MEM.PAGE.ADD", gpa)),
             Step::Extend { gpa, offset } => {
