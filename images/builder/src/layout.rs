@@ -17,10 +17,9 @@ use crate::{
 
 const PAGE: u64 = system_image::PAGE;
 
-/// A fixed region of this size or more may come after the start, if only one
-/// PD maps it: the kernel clears memory at its first use, some 2 GiB/s under
-/// TCG.
-const LATE_BYTES: u64 = 64 << 20;
+/// Regions of the description of this size or more come after the start: the
+/// kernel clears memory at its first use, half a second for 256 MiB under TCG.
+const LATE_BYTES: u64 = 1 << 20;
 
 /// Everything that goes into the image.
 #[derive(Clone, Debug, Default)]
@@ -154,15 +153,8 @@ impl Layout {
     fn add_regions(&mut self, system: &System) {
         let mut sorted: Vec<_> = system.regions.iter().collect();
         sorted.sort_by_key(|region| region.phys_addr.unwrap_or(ANYWHERE));
-        let last_fixed = sorted.iter().rposition(|region| region.phys_addr.is_some());
-        for (index, region) in sorted.iter().enumerate() {
-            let maps = system.pds.iter().flat_map(|pd| &pd.maps);
-            let mapped = maps.filter(|map| map.region == region.name).count();
-            // Only the last one, so that nothing above it is made before it.
-            let late = Some(index) == last_fixed
-                && region.size >= LATE_BYTES
-                && region.prefill.is_none()
-                && mapped == 1;
+        for region in sorted {
+            let late = region.size >= LATE_BYTES || region.phys_addr.is_some();
             let data = region
                 .prefill
                 .as_ref()

@@ -8,7 +8,7 @@ use std::{
 use septum_image::{budget, image, isolation, layout, program::Program, sdf};
 
 const USAGE: &str = "usage:
-  septum-image check SYSTEM.xml [--search-path DIR]...
+  septum-image check SYSTEM.xml
   septum-image build SYSTEM.xml --init INIT.elf --output IMAGE [--search-path DIR]... [--pd-folder DIR]
 
 check   checks the description and the isolation rules, without programs
@@ -58,7 +58,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let file = arguments.system.display().to_string();
     let text = std::fs::read_to_string(&arguments.system)
         .map_err(|error| format!("{file}: can't be read: {error}"))?;
-    let system = sdf::parse(&file, &text, &arguments.search).map_err(|error| error.to_string())?;
+    let search = (arguments.command == "build").then_some(arguments.search.as_slice());
+    let system = sdf::parse(&file, &text, search).map_err(|error| error.to_string())?;
     isolation::check(&system).map_err(|error| error.to_string())?;
     if arguments.command == "check" {
         println!("{file}: correct");

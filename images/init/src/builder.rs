@@ -6,14 +6,17 @@ use sel4::{
 };
 use system_image::{ANYWHERE, Backing, Map, Region, SystemImage, name_str, pd_layout};
 
-use crate::kernel_memory::{KernelMemory, MAX_BATCH, OWN_CNODE};
+use crate::kernel_memory::{KernelMemory, OWN_CNODE};
 
 /// PDs a system has at most.
 pub const MAX_PDS: usize = 32;
 /// Regions a system has at most.
 pub const MAX_REGIONS: usize = 256;
 
-/// Where the initial task maps a page to fill it: its own 1 GiB.
+/// Pages of a late region that are made in one go.
+const LATE_BATCH: u64 = 16;
+
+/// Where the initial task maps a page to fill it.
 const SCRATCH: u64 = 64 << 30;
 
 /// A PD's kernel objects, by their slots in the initial task's CSpace.
@@ -21,7 +24,7 @@ const SCRATCH: u64 = 64 << 30;
 pub struct PdObjects {
     pub tcb: CapPtr,
     cnode: CapPtr,
-    pub vspace: CapPtr,
+    vspace: CapPtr,
     endpoint: CapPtr,
     notification: CapPtr,
 }
@@ -42,6 +45,8 @@ pub struct System<'a> {
     pub pds: [PdObjects; MAX_PDS],
     /// Slot of each region's first page; the others follow.
     pages: [CapPtr; MAX_REGIONS],
+    /// Whether the windows for large and for small pages have page tables.
+    windows: [bool; 2],
     /// The endpoint that faults arrive at; badge: PD index + 1.
     pub fault_endpoint: CapPtr,
 }
@@ -96,6 +101,7 @@ impl<'a> System<'a> {
             memory,
             pds: [PdObjects::default(); MAX_PDS],
             pages: [0; MAX_REGIONS],
+            windows: [false; 2],
             fault_endpoint: 0,
         };
         system.fault_endpoint = system.memory.make(buffer, ObjectType::Endpoint, 0, 1);
@@ -106,31 +112,21 @@ impl<'a> System<'a> {
         system
     }
 
-    /// Pages of all regions but late ones. Fixed regions come sorted by
-    /// address, as untypeds are used up from their start.
+    /// Pages of all regions but late ones.
     fn make_regions(&mut self, boot_info: &BootInfo, buffer: &mut IpcBuffer) {
         for (index, region) in self.image.regions.iter().enumerate() {
             if is_late(region) {
                 continue;
             }
-            let count = page_count(region);
-            let backing = region.backing;
-            let first = if backing == Backing::Image as u32 {
+            self.pages[index] = if region.backing == Backing::Image as u32 {
                 self.image_pages(boot_info, region)
-            } else if region.paddr == ANYWHERE {
-                let kind = crate::kernel_memory::page_kind(region.page_bits);
-                self.memory.make(buffer, kind, 0, count)
             } else {
-                let (first, mut made) = self.memory.make_fixed(buffer, region, 0, count);
-                while made < count {
-                    made += self.memory.make_fixed(buffer, region, made, count - made).1;
-                }
+                let kind = crate::kernel_memory::page_kind(region.page_bits);
+                let count = page_count(region);
+                let first = self.memory.make(buffer, kind, 0, count);
+                self.fill(buffer, region, first, 0, count);
                 first
             };
-            self.pages[index] = first;
-            if backing != Backing::Image as u32 {
-                self.fill(buffer, region, first);
-            }
         }
     }
 
@@ -143,22 +139,28 @@ impl<'a> System<'a> {
         first + region.data_offset / system_image::PAGE
     }
 
-    /// Copies the region's data into its pages, through a window of our own.
-    fn fill(&mut self, buffer: &mut IpcBuffer, region: &Region, first: CapPtr) {
-        let Some(data) = self.image.data(region).filter(|data| !data.is_empty()) else {
-            return;
-        };
+    /// Copies the region's data into its pages `first_page..first_page + count`,
+    /// whose capabilities start at slot `caps`, through a window of our own.
+    fn fill(
+        &mut self,
+        buffer: &mut IpcBuffer,
+        region: &Region,
+        caps: CapPtr,
+        first_page: u64,
+        count: u64,
+    ) {
         let page = 1usize << region.page_bits;
-        // Each page size has a table of its own under the window.
-        let window = SCRATCH
-            + if region.page_bits == sel4::PAGE_BITS {
-                0
-            } else {
-                1 << 30
-            };
-        self.open_window(buffer, window, region.page_bits);
-        for (index, chunk) in data.chunks(page).enumerate() {
-            let cap = Page(first + index as u64);
+        let data = self.image.data(region).unwrap_or_default();
+        let chunks = data
+            .chunks(page)
+            .skip(first_page as usize)
+            .take(count as usize);
+        if chunks.len() == 0 {
+            return;
+        }
+        let window = self.open_window(buffer, region.page_bits);
+        for (index, chunk) in chunks.enumerate() {
+            let cap = Page(caps + index as u64);
             let vspace = initial_slot::VSPACE;
             let mapped = cap.map(
                 buffer,
@@ -177,22 +179,27 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Makes the page tables above the window, if they aren't there yet.
-    fn open_window(&mut self, buffer: &mut IpcBuffer, window: u64, page_bits: u32) {
-        let kinds = [ObjectType::PageDirectory, ObjectType::PageTable];
-        let needed = if page_bits == sel4::PAGE_BITS {
-            &kinds[..]
-        } else {
-            &kinds[..1]
-        };
-        for kind in needed {
-            let cap = self.memory.make(buffer, *kind, 0, 1);
-            match (PagingStructure { cap, kind: *kind }).map(buffer, initial_slot::VSPACE, window) {
-                // Already there: the table just made stays unused.
-                Ok(()) | Err(sel4::Error::DeleteFirst) => {}
-                Err(error) => panic!("window at {window:#x}: {kind:?}: {error:?}"),
-            }
+    /// The window's address, for pages of that size; the first time, makes the
+    /// page tables above it.
+    fn open_window(&mut self, buffer: &mut IpcBuffer, page_bits: u32) -> u64 {
+        let small = page_bits == sel4::PAGE_BITS;
+        // A GiB, and so a page directory, for each page size.
+        let window = SCRATCH + if small { 0 } else { 1 << 30 };
+        let open = &mut self.windows[usize::from(small)];
+        if core::mem::replace(open, true) {
+            return window;
         }
+        let kinds = [ObjectType::PageDirectory, ObjectType::PageTable];
+        for kind in &kinds[..1 + usize::from(small)] {
+            let cap = self.memory.make(buffer, *kind, 0, 1);
+            let table = PagingStructure { cap, kind: *kind };
+            expect(
+                table.map(buffer, initial_slot::VSPACE, window),
+                "window",
+                b"init",
+            );
+        }
+        window
     }
 
     /// Threads, CSpaces, address spaces, endpoints.
@@ -234,8 +241,20 @@ impl<'a> System<'a> {
         (pd, self.pds[index as usize])
     }
 
+    /// Whether `address` of that PD is in a late region.
+    pub fn is_late_address(&self, pd: usize, address: u64) -> bool {
+        self.image
+            .maps
+            .iter()
+            .filter(|map| map.pd as usize == pd)
+            .any(|map| {
+                let region = self.region(map);
+                is_late(region) && (map.vaddr..map.vaddr + region.size).contains(&address)
+            })
+    }
+
     /// The region that `map` maps.
-    pub fn region(&self, map: &Map) -> &'a Region {
+    fn region(&self, map: &Map) -> &'a Region {
         match self.image.regions.get(map.region as usize) {
             Some(region) => region,
             None => panic!("the system image maps region {}", map.region),
@@ -260,7 +279,7 @@ impl<'a> System<'a> {
 
     /// Maps pages `first_page..first_page + count`, whose capabilities start
     /// at slot `caps`.
-    pub fn map_pages(
+    fn map_pages(
         &mut self,
         buffer: &mut IpcBuffer,
         map: &Map,
@@ -414,8 +433,7 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Lets the PDs run, the highest priority first, and steps back to the
-    /// lowest priority among them: late memory is backed in between.
+    /// Lets the PDs run, until each of them waits for something.
     pub fn start(&mut self, buffer: &mut IpcBuffer) {
         for (index, pd) in self.image.pds.iter().enumerate() {
             let context = UserContext {
@@ -428,24 +446,45 @@ impl<'a> System<'a> {
                 &pd.name,
             );
         }
-        let lowest = self
-            .image
+        self.set_priority(buffer, self.lowest_priority().saturating_sub(1));
+    }
+
+    /// The lowest priority of a PD.
+    pub fn lowest_priority(&self) -> u32 {
+        self.image
             .pds
             .iter()
             .map(|pd| pd.priority)
             .min()
-            .unwrap_or(0);
-        let own = Tcb(initial_slot::TCB).set_priority(buffer, lowest.min(254) as u8);
-        expect(own, "priority", b"init");
+            .unwrap_or(0)
     }
 
-    /// Backs the next pages of a late region, from page `done` on; how many.
-    pub fn back_late(&mut self, buffer: &mut IpcBuffer, map: &Map, done: u64) -> u64 {
-        let region = self.region(map);
-        // Small batches: in between, waiting PDs are let go.
-        let count = (page_count(region) - done).min(MAX_BATCH / 16);
-        let (caps, made) = self.memory.make_fixed(buffer, region, done, count);
-        self.map_pages(buffer, map, caps, done, made, false);
+    /// Sets this task's own priority.
+    pub fn set_priority(&self, buffer: &mut IpcBuffer, priority: u32) {
+        let set = Tcb(initial_slot::TCB).set_priority(buffer, priority.min(255) as u8);
+        expect(set, "priority", b"init");
+    }
+
+    /// Makes, fills and maps the next pages of a late region, from page `done`
+    /// on; how many. A few at a time: in between, waiting PDs are let go.
+    pub fn back_late(&mut self, buffer: &mut IpcBuffer, index: usize, done: u64) -> u64 {
+        let region = &self.image.regions[index];
+        let count = (page_count(region) - done).min(LATE_BATCH);
+        let (caps, made) = if region.paddr == ANYWHERE {
+            let kind = crate::kernel_memory::page_kind(region.page_bits);
+            (self.memory.make(buffer, kind, 0, count), count)
+        } else {
+            self.memory.make_fixed(buffer, region, done, count)
+        };
+        self.fill(buffer, region, caps, done, made);
+        let maps = self
+            .image
+            .maps
+            .iter()
+            .filter(|map| map.region as usize == index);
+        for (nth, map) in maps.enumerate() {
+            self.map_pages(buffer, map, caps, done, made, nth > 0);
+        }
         made
     }
 }

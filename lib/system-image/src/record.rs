@@ -92,8 +92,8 @@ pub enum Backing {
     Memory = 0,
     /// The pages of the image that hold the region's data.
     Image = 1,
-    /// Zeroed memory that may come after its one PD has started: the PD waits
-    /// at its first access.
+    /// As `Memory`, but after the PDs have started: one that accesses it before
+    /// it is there waits.
     LateMemory = 2,
 }
 

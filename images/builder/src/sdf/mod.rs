@@ -125,7 +125,7 @@ pub struct MemoryRegion {
 pub struct Prefill {
     /// As the description names it.
     pub path: PathBuf,
-    /// What is in it.
+    /// What is in it; empty if files are not looked at.
     pub data: Vec<u8>,
 }
 

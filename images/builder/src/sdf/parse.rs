@@ -8,11 +8,12 @@ use super::{
 };
 
 /// Reads and checks a description. `file` is its name for messages; files that
-/// it names are looked for in `search`, in that order.
+/// regions begin with are looked for in the folders `search`, in that order, or
+/// with `None` not looked at.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn parse(file: &str, text: &str, search: &[PathBuf]) -> Result<System, Error> {
+pub fn parse(file: &str, text: &str, search: Option<&[PathBuf]>) -> Result<System, Error> {
     let document = roxmltree::Document::parse(text).map_err(|error| {
         let position = error.pos();
         Error {
@@ -371,7 +372,7 @@ fn set_var(element: &Element, pd: &mut ProtectionDomain) -> Result<(), Error> {
     push_set_var(element, pd, symbol, SetValue::Paddr(region.into()))
 }
 
-fn memory_region(element: &Element, search: &[PathBuf]) -> Result<MemoryRegion, Error> {
+fn memory_region(element: &Element, search: Option<&[PathBuf]>) -> Result<MemoryRegion, Error> {
     element.allow(&[
         "name",
         "size",
@@ -445,7 +446,17 @@ fn memory_region(element: &Element, search: &[PathBuf]) -> Result<MemoryRegion, 
     })
 }
 
-fn read_prefill(element: &Element, path: PathBuf, search: &[PathBuf]) -> Result<Prefill, Error> {
+fn read_prefill(
+    element: &Element,
+    path: PathBuf,
+    search: Option<&[PathBuf]>,
+) -> Result<Prefill, Error> {
+    let Some(search) = search else {
+        return Ok(Prefill {
+            path,
+            data: Vec::new(),
+        });
+    };
     let Some(file) = find_file(&path, search) else {
         return Err(element.error(format!(
             "prefill_path: '{}' not found in any --search-path",
