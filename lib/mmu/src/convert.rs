@@ -26,6 +26,16 @@ impl<M: TableMemory> Mmu<'_, M> {
         Ok(range)
     }
 
+    /// The same, and every page of the range is private.
+    fn private_range(&mut self, vm: u8, gfn: Gfn, pages: u64) -> Result<(u64, u64), Error> {
+        let (slot, first, end) = self.td_range(vm, gfn, pages)?;
+        let private = |gfn| self.bits.get(slot.attributes, &slot, gfn);
+        if !(first..end).all(private) {
+            return Err(Error::WrongKind);
+        }
+        Ok((first, end))
+    }
+
     /// Maps private pages of a range ahead of the guest's faults, 2 MiB where it can be.
     ///
     /// # Errors
@@ -40,7 +50,7 @@ impl<M: TableMemory> Mmu<'_, M> {
     /// # Errors
     /// As [`populate`](Self::populate).
     pub fn populate_by(&mut self, vm: u8, gfn: Gfn, pages: u64, cap: u8) -> Result<Next, Error> {
-        let (_, at, end) = self.td_range(vm, gfn, pages)?;
+        let (at, end) = self.private_range(vm, gfn, pages)?;
         let work = Work::Populate {
             at,
             end,
@@ -64,7 +74,7 @@ impl<M: TableMemory> Mmu<'_, M> {
         source: Hpa,
         extend: bool,
     ) -> Result<Next, Error> {
-        let (_, at, end) = self.td_range(vm, gfn, pages)?;
+        let (at, end) = self.private_range(vm, gfn, pages)?;
         let last = pages
             .checked_mul(PAGE_SIZE)
             .and_then(|b| source.checked_add(b));

@@ -180,14 +180,17 @@ impl<M: TableMemory> Mmu<'_, M> {
                 known = Some((spot.entry.hpa().frame(), spot.level));
             }
         }
-        if known.is_none()
-            && self.vms[vm as usize].evicted
-            && let Some(frame) = self.shared.find(vm, gfn)
-        {
-            let whole = self.shared.level_of(frame);
-            let head = frame.get() & !(leaf_pages(whole) - 1);
+        if known.is_none() && self.vms[vm as usize].evicted {
+            // The page, or a neighbour of it, may have a frame that isn't mapped.
+            let whole = match self.shared.find(vm, gfn) {
+                Some(frame) => {
+                    let whole = self.shared.level_of(frame);
+                    known = Some((Hfn::new(frame.get() & !(leaf_pages(whole) - 1)), whole));
+                    whole
+                }
+                None => 0,
+            };
             level = level.min(whole);
-            known = Some((Hfn::new(head), whole));
         }
         let frame = match known {
             Some((frame, whole)) => {

@@ -269,10 +269,13 @@ impl<'a> Frames<'a> {
 
     /// The frame that VM `vm` has at `gfn`, mapped or not: a search through all frames.
     pub(crate) fn find(&self, vm: u8, gfn: Gfn) -> Option<Hfn> {
-        let whole = |number: usize| self.owner(self.frame(number)) == Some((vm, gfn));
-        (0..self.words.len())
-            .find(|&number| whole(number))
-            .map(|number| self.frame(number))
+        self.words.iter().enumerate().find_map(|(number, &word)| {
+            let (owner, first) = owner_of(word & !LIMBO)?;
+            let offset = gfn.get().checked_sub(first.get())?;
+            let pages = 1u64 << (9 * (word >> SIZE_SHIFT & 3));
+            let found = owner == vm && word & LIMBO == 0 && offset < pages;
+            found.then(|| self.frame(number + offset as usize))
+        })
     }
     /// The first frame of the VM from `from` on, with its level.
     pub(crate) fn next_of(&self, vm: u8, from: u32) -> Option<(u32, Hfn, u8)> {

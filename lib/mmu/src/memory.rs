@@ -60,7 +60,11 @@ impl<M: PhysMemory> PhysTables<M> {
         if !whole || !base.is_aligned(PAGE_SIZE) || count >= NO_TABLE as usize {
             return None;
         }
-        let tables = Self { memory, base, count };
+        let tables = Self {
+            memory,
+            base,
+            count,
+        };
         for table in 0..count {
             for index in 0..ENTRIES {
                 tables.store(table as Table, index, 0);
@@ -92,7 +96,9 @@ impl<M: PhysMemory> TableMemory for PhysTables<M> {
     }
     #[inline]
     fn swap(&self, table: Table, index: usize, value: u64) -> u64 {
-        let old = self.memory.swap_u64(self.at(table, index), value ^ Entry::SUPPRESS_VE);
+        let old = self
+            .memory
+            .swap_u64(self.at(table, index), value ^ Entry::SUPPRESS_VE);
         old ^ Entry::SUPPRESS_VE
     }
 }

@@ -309,6 +309,21 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
         let root = self.vm(vm)?.roots[EXECUTE_ONLY];
         Ok(root.exists().then(|| self.tables.memory.hpa(root.table())))
     }
+    /// The private leaves of a TD as the mirror has them: frame number, level, first host frame,
+    /// and whether the leaf is blocked.
+    pub fn private_leaves(&self, vm: u8) -> impl Iterator<Item = (Gfn, u8, gpa::Hfn, bool)> {
+        let found = self.vms.get(vm as usize).filter(|found| found.live);
+        let root = found.map(|found| found.roots[PRIVATE]);
+        let end = found.map_or(Gpa::new(0), |found| found.bits.end().base());
+        let mut at = Gpa::new(0);
+        core::iter::from_fn(move || {
+            let root = root.filter(Root::exists)?;
+            let (start, spot) = self.tables.next_leaf(&root, at, end)?;
+            at = Gpa::new(start.get() + (1 << ept::level_shift(spot.level)));
+            let blocked = spot.entry.0 & crate::private::BLOCKED != 0;
+            Some((start.frame(), spot.level, spot.entry.hpa().frame(), blocked))
+        })
+    }
     /// The VM's counters.
     ///
     /// # Errors
@@ -436,25 +451,26 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
             return self.go_on(vm);
         }
         let refused = program[done];
-        let found = &mut self.vms[vm as usize];
-        let busy = status::is_busy(outcome.status) && found.retries < RETRIES;
-        if busy && found.work == Work::Once {
-            // Nothing to plan anew: the rest is tried again as it is.
-            found.retries += 1;
-            found.stats.retries += 1;
-            found.program.extend(program[done..].iter().copied());
-            found.running = true;
-            return Ok(Next::Run);
-        }
-        if self.is_as_good_as_done(&refused, outcome.status) {
+        let as_good = self.is_as_good_as_done(&refused, outcome.status);
+        if as_good {
             self.apply(vm, &refused);
             done += 1;
         }
+        let found = &mut self.vms[vm as usize];
+        let busy = status::is_busy(outcome.status) && found.retries < RETRIES;
+        if as_good || busy && found.work == Work::Once {
+            // Nothing to plan anew: the rest is tried as it is.
+            found.retries += u8::from(!as_good);
+            found.stats.retries += u64::from(!as_good);
+            found.program.extend(program[done..].iter().copied());
+            found.running = true;
+            if found.program.is_empty() {
+                return self.complete(vm, Outcome::default());
+            }
+            return Ok(Next::Run);
+        }
         for step in program[done..].iter().rev() {
             self.cancel(vm, step);
-        }
-        if done > outcome.done {
-            return self.go_on(vm);
         }
         let found = &mut self.vms[vm as usize];
         if busy {

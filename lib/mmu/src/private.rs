@@ -20,7 +20,7 @@ use ept::{Access, ENTRIES, Entry, MemoryType, level_shift};
 use gpa::{Gfn, Gpa, Hpa};
 
 /// Mirror: the entry is blocked; bits 61:53 hold the epoch of that.
-const BLOCKED: u64 = 1 << 52;
+pub(crate) const BLOCKED: u64 = 1 << 52;
 const EPOCH_SHIFT: u32 = 53;
 const EPOCH: u64 = 0x1ff << EPOCH_SHIFT;
 /// Mirror: a program that is to add this is running.
@@ -93,10 +93,8 @@ impl<M: TableMemory> Mmu<'_, M> {
         };
         let mut gfn = from;
         while gfn < end && Self::room(program) >= 4 + per_page {
+            // The range was checked at the start, and nothing changes attributes since.
             let slot = self.vms[vm as usize].slot(Gfn::new(gfn))?;
-            if !self.bits.get(slot.attributes, &slot, gfn) {
-                return Err(Error::WrongKind);
-            }
             let region = gfn & !(REGION - 1);
             let middle = self.private_spot(vm, gfn, 1);
             if middle.is_table() && is_blocked(&middle) {

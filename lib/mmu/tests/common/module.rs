@@ -150,7 +150,7 @@ impl Module {
             step,
             Step::VpFlush { .. } | Step::VpFlushDone | Step::CacheWb | Step::KeyFreeId
         );
-        if td.keys > 0 && !teardown_step {
+        if td.keys > 0 && !teardown_step && *step != Step::Kick {
             return Err(LIFECYCLE);
         }
         match *step {
