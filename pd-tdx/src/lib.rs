@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod firewall;
+pub mod processor;
 mod seam;
 pub mod setup;
 pub mod software;

@@ -4,6 +4,7 @@
 use crate::Seam;
 use core::fmt;
 use gpa::{Hpa, PAGE_SIZE};
+use ipc_mmu_tdx::{Pool, Pools};
 use ipc_seamcall::Registers;
 use memory::PhysMemory;
 use tdx_abi::layout::{MAX_RESERVED_AREAS, PAMT_ENTRY_SIZE, ReservedArea, TdSysInfo, TdmrInfo};
@@ -16,7 +17,7 @@ const GIB: u64 = 1 << 30;
 /// What of the machine's memory is to be TDX memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Stretches that may become private, ascending, each `(first address, bytes)`, 4 KiB
+    /// Stretches that may become private, for control pages and for guests, ascending, each `(first address, bytes)`, 4 KiB
     /// aligned, and all in the one TDMR that begins at the GiB of the first.
     pub convertible: [(Hpa, u64); 2],
     /// Memory for the PAMT, and its size in bytes.
@@ -27,6 +28,15 @@ pub struct Plan {
     pub global_hkid: u16,
     /// HKIDs for TDs.
     pub td_hkids: u16,
+}
+
+impl Plan {
+    /// What pd-mmu is to manage: both convertible stretches, and `shared`.
+    pub fn pools(&self, shared: (Hpa, u64), hkid_shift: u8) -> Pools {
+        let pool = |(base, len): (Hpa, u64)| Pool { base: base.get(), len };
+        let [control, private] = self.convertible.map(pool);
+        Pools { control, private, shared: pool(shared), hkid_shift }
+    }
 }
 
 /// What the other domains need to know of the configured module.

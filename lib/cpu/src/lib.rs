@@ -53,6 +53,7 @@ pub use apic::Apic;
 pub use code_cache::{Block, CACHED_LIMIT, CodeCache, CodeStorage};
 pub use exit::{Event, EventKind, Exit, VmExit, ept_violation, reason};
 pub use flags::rflags;
+pub use iced_x86::Mnemonic;
 pub use machine::Machine;
 pub use op::Op;
 pub use state::{Controls, Cpu, Msrs, Segment, Table, cr0, cr4, efer, gpr, seg};
