@@ -11,6 +11,7 @@
 //!   exit       decode TDH.VP.ENTER          tdvmcall   decode TDG.VP.VMCALL, its answers
 //!   board      uart, ioapic, rtc            lapic, msr, cpuid   of each vCPU
 //!   posted     posted-interrupt descriptors tsc   host time and guest time
+//!   pit        the timer of the machine below: not part of the core, the program uses it
 //! ```
 //!
 //! What comes from a guest is hostile and gets an answer that the GHCI knows; what comes from
@@ -27,6 +28,7 @@ pub mod lapic;
 mod lifecycle;
 pub mod msr;
 pub mod outcome;
+pub mod pit;
 pub mod posted;
 pub mod rtc;
 mod run;
@@ -37,7 +39,7 @@ mod vcpu;
 mod vm;
 
 use core::fmt::{self, Write};
-use gpa::Hpa;
+use gpa::{Hpa, PAGE_SIZE};
 use guest_image::GuestImage;
 use heapless::{String, Vec};
 use ipc_console::{FromConsole, MAX_BYTES, MAX_LINE, ToConsole};
@@ -111,10 +113,18 @@ struct Context<'c, 'l, H: Host> {
     now: u64,
     next_id: &'c mut u32,
     strays: &'c mut u32,
-    end_at_goal: bool,
+    config: &'c Config,
 }
 
 impl<H: Host> Context<'_, '_, H> {
+    /// Whether this page can be written: memory, but not the guest image's.
+    fn is_shared_page(&self, page: u64) -> bool {
+        let image = self.config.guest_image.get();
+        let in_image = page.wrapping_sub(image) < self.config.guest_image_len;
+        let page = Hpa::new(page);
+        page.is_aligned(PAGE_SIZE) && !in_image && self.host.memory().contains(page, PAGE_SIZE)
+    }
+
     /// Prints a line of pd-vmm's own, cut where it gets too long; dropped where the console
     /// doesn't read.
     fn line(&mut self, what: fmt::Arguments<'_>) {
@@ -214,16 +224,15 @@ impl<'a> Vmm<'a> {
                 now,
                 next_id: &mut self.next_id,
                 strays: &mut self.strays,
-                end_at_goal: self.config.end_at_goal,
+                config: &self.config,
             };
             take_input(&mut cx, &mut self.vms);
             take_answers(&mut cx, &mut self.vms, &mut self.mmu_ready);
             take_returns(&mut cx, &mut self.vms, &mut self.module);
             if let (false, true, Some(module)) = (self.started, self.mmu_ready, self.module) {
                 self.started = true;
-                match start(&mut cx, &self.config, module) {
-                    Some(vms) => self.vms = vms,
-                    None => self.no_vm_status = 1,
+                if start(&mut cx, &self.config, module, &mut self.vms).is_none() {
+                    self.no_vm_status = 1;
                 }
             }
             for vm in &mut self.vms {
@@ -270,7 +279,8 @@ fn start<H: Host>(
     cx: &mut Context<'_, '_, H>,
     config: &Config,
     module: Module,
-) -> Option<Vec<Vm, MAX_VMS>> {
+    vms: &mut Vec<Vm, MAX_VMS>,
+) -> Option<()> {
     let memory = cx.host.memory();
     let available = match memory.contains(config.guest_image, config.guest_image_len) {
         true => config.guest_image_len,
@@ -305,7 +315,6 @@ fn start<H: Host>(
         return None;
     }
     let tsc_hz = cx.host.tsc_hz();
-    let mut vms = Vec::new();
     for id in 0..config.vms {
         cx.line(format_args!(
             "TD {id}: {:?}, {} MiB of memory, {} vCPUs, {} pages to add",
@@ -318,7 +327,7 @@ fn start<H: Host>(
         // No more than there is room for: checked above.
         let _ = vms.push(vm);
     }
-    Some(vms)
+    Some(())
 }
 
 fn take_input<H: Host>(cx: &mut Context<'_, '_, H>, vms: &mut [Vm]) {

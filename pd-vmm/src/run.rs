@@ -291,7 +291,7 @@ impl Vm {
         let outcome = match self.board.power() {
             Some(Power::Off) => Outcome::PowerOff,
             Some(Power::Reset) => Outcome::Reset,
-            None if self.board.goal.is_reached() && cx.end_at_goal => Outcome::GoalReached,
+            None if self.board.goal.is_reached() && cx.config.end_at_goal => Outcome::GoalReached,
             None => return false,
         };
         self.end(cx, outcome);

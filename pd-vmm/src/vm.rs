@@ -265,7 +265,7 @@ impl Vm {
                 self.go(Step::CreateVcpu);
             }
             (Step::SharedPage, FromMmu::Pages { pages, .. }) => match pages.as_slice() {
-                [page] if cx.host.memory().contains(Hpa::new(*page), PAGE_SIZE) => {
+                [page] if cx.is_shared_page(*page) => {
                     self.shared_page = *page;
                     self.write_params(cx.host.memory());
                     self.go(Step::Init);

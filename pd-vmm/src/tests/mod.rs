@@ -277,6 +277,15 @@ impl Machine {
                 vm,
                 pages: [SHARED_POOL].into_iter().collect(),
             },
+            // As in the real one, there is memory where slots are.
+            ToMmu::MapGpa { gpa, len, .. }
+                if (gpa & !(1 << 47)) + len > MemorySize::MIN.bytes() =>
+            {
+                FromMmu::Failed {
+                    vm,
+                    error: MmuError::NoSlot,
+                }
+            }
             _ => FromMmu::Done { vm },
         };
         let answer = match self.failure() {
