@@ -36,6 +36,7 @@ impl PlainCpu {
     /// The recorded guests are in 64-bit mode from their first exit on.
     pub fn enter_64_bit(&mut self) {
         self.set(Field::Efer, self.get(Field::Efer) | 1 << 10 | 1 << 8);
-        self.set(Field::CsRights, self.get(Field::CsRights) | 1 << 13);
+        let rights = self.get(Field::CsRights);
+        self.set(Field::CsRights, rights & !(1 << 14) | 1 << 13);
     }
 }

@@ -9,7 +9,7 @@ use memory::PhysMemory;
 use tdx_module::{GuestOutcome, LockMode, LockName, Module, Regs, SeamOutcome, VmExit, reg};
 
 use crate::cpu::PlainCpu;
-use crate::machine::{Recorded, Tables, platform};
+use crate::machine::{FIRST_TICK, Recorded, Tables, platform};
 use crate::sparse::Sparse;
 use crate::trace::{self, Event, Named, Trace, Write};
 
@@ -171,7 +171,9 @@ impl Replay<'_> {
     fn call(&mut self, event: &Event) -> Option<Happened> {
         self.machine.tsc += TICKS;
         self.machine.polls = 0;
-        self.machine.interrupt_after = event.intr_after;
+        // The recorded platform showed interrupts to guests only (its host-side poll was a stub).
+        let guest = event.kind != "seamcall";
+        self.machine.interrupt_after = event.intr_after.filter(|_| guest);
         if event.kind == "seamcall" {
             let mut regs = Regs::default();
             merge(&mut regs, &event.r#in);
@@ -304,7 +306,7 @@ pub fn replay(path: &Path, keep: usize) -> Result<Report, String> {
         machine: Recorded {
             memory: &memory,
             tables: &tables,
-            tsc: 0,
+            tsc: FIRST_TICK,
             random: 1,
             polls: 0,
             interrupt_after: None,

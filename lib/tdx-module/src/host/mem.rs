@@ -39,7 +39,7 @@ impl<M: Machine> Call<'_, M> {
             }
         }
         let result = self.sept_add(version, &mut pages);
-        if version > 0 {
+        if version == 1 {
             self.r.0[R8..=R11].copy_from_slice(&pages);
         }
         result
@@ -48,6 +48,9 @@ impl<M: Machine> Call<'_, M> {
     fn sept_add(&mut self, version: u8, pages: &mut [u64; 4]) -> Result<Done, Status> {
         let leaf = HostLeaf::MemSeptAdd;
         let (mapping, handle) = self.take_mapping();
+        if version > leaf.max_version() {
+            return Err(Status::OPERAND_INVALID.with(Operand::RAX));
+        }
         let allow_existing = handle & 1 != 0;
         if handle & !(sept::HPA_MASK | 1) != 0 {
             return Err(Status::OPERAND_INVALID.with(Operand::RDX));
@@ -106,6 +109,9 @@ impl<M: Machine> Call<'_, M> {
         let (mapping, tdr) = self.take_mapping();
         if version > 0 {
             self.r.0[R9..=R11].fill(NULL_PA);
+        }
+        if version > leaf.max_version() {
+            return Err(Status::OPERAND_INVALID.with(Operand::RAX));
         }
         let shared = Some(Mode::Shared);
         let td = self.lock_td(tdr, Operand::RDX, Mode::Shared, shared, leaf)?;

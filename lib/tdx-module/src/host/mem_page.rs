@@ -144,6 +144,9 @@ impl<M: Machine> Call<'_, M> {
         if version > 0 {
             self.r.0[R9..=R11].fill(u64::MAX);
         }
+        if version > leaf.max_version() {
+            return Err(Status::OPERAND_INVALID.with(Operand::RAX));
+        }
         let shared = Some(Mode::Shared);
         let td = self.lock_td(tdr, Operand::RDX, Mode::Shared, shared, leaf)?;
         let (_, walk) = self.lock_leaf_entry(td.tdcs, mapping, 1..=2, leaf)?;
