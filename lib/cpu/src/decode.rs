@@ -109,7 +109,9 @@ fn register(r: Register) -> u8 {
         Register::AH | Register::CH | Register::DH | Register::BH => {
             r.full_register().number() as u8 | REG_HIGH
         }
-        _ => r.number() as u8,
+        // SPL to R15B come after AH to BH in iced's numbering of byte registers.
+        r if r.is_gpr8() => r.full_register().number() as u8,
+        r => r.number() as u8,
     }
 }
 
