@@ -365,9 +365,8 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
             request: None,
             faults: Deque::new(),
         });
-        // EPTP (SDM vol. 3C, table 25-9): write-back, 4 or 5 levels, no accessed/dirty bits.
-        let levels = u64::from(config.levels);
-        let shared_eptp = root.get() | (levels - 1) << 3 | 6;
+        // The field takes the address alone: levels and memory type are the private EPTP's.
+        let shared_eptp = root.get();
         self.answer(vmm::ToVmm::Created {
             vm: id,
             tdr: tdr.get(),
