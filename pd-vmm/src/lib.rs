@@ -317,10 +317,11 @@ fn start<H: Host>(
     let tsc_hz = cx.host.tsc_hz();
     for id in 0..config.vms {
         cx.line(format_args!(
-            "TD {id}: {:?}, {} MiB of memory, {} vCPUs, {} pages to add",
+            "TD {id}: {:?}, {} MiB of memory, {} vCPU{}, {} pages to add",
             image.name(),
             image.memory().bytes() >> 20,
             image.vcpus(),
+            if image.vcpus() == 1 { "" } else { "s" },
             image.page_count()
         ));
         let vm = Vm::new(id, image.clone(), config.guest_image, module, tsc_hz);
@@ -423,7 +424,10 @@ fn waiting_vcpu(vms: &mut [Vm], id: u32) -> Option<(&mut Vm, usize)> {
 fn flush<H: Host>(cx: &mut Context<'_, '_, H>, vm: &mut Vm) {
     loop {
         let output = vm.board.uart.output();
-        let due = output.len() >= OUTPUT_BYTES || output.contains(&b'\n') || vm.is_idle();
+        let due = vm.outcome.is_some()
+            || output.len() >= OUTPUT_BYTES
+            || output.contains(&b'\n')
+            || vm.is_idle();
         if output.is_empty() || !due {
             return;
         }

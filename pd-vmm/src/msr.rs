@@ -22,19 +22,18 @@ const BSP: u64 = 1 << 8;
 const LOCKED: u64 = 1;
 /// A microcode revision, in the upper half: the lowest that is none of the unknown.
 const UCODE_REV_VALUE: u64 = 1 << 32;
-/// MTRRs enabled (bit 11), default type write-back, and there are no ranges: the memory type
-/// of a TD is write-back whatever MTRRs say.
-const MTRR_DEF_TYPE_VALUE: u64 = 1 << 11 | 6;
-
 /// Reads an MSR for vCPU number `vcpu`; `None` where the guest is to get #GP.
 pub fn read(msr: u32, vcpu: usize) -> Option<u64> {
     Some(match msr {
         APIC_BASE => APIC_BASE_VALUE | if vcpu == 0 { BSP } else { 0 },
         FEATURE_CONTROL => LOCKED,
         UCODE_REV => UCODE_REV_VALUE,
-        MTRR_DEF_TYPE => MTRR_DEF_TYPE_VALUE,
-        // No CPUID faulting, no variable MTRRs, no machine-check banks.
-        PLATFORM_INFO | MTRR_CAP | MISC_FEATURES_ENABLES | MCG_CAP | MCG_STATUS | POWER_CTL => 0,
+        // MTRRs are there (CPUID says so) and off: a TD's memory is write-back whatever they
+        // say, and a kernel that found them on would switch the caches off to set them, which
+        // a TD can't.
+        MTRR_CAP | MTRR_DEF_TYPE => 0,
+        // No CPUID faulting, no machine-check banks.
+        PLATFORM_INFO | MISC_FEATURES_ENABLES | MCG_CAP | MCG_STATUS | POWER_CTL => 0,
         _ => return None,
     })
 }

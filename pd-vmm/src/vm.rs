@@ -177,8 +177,10 @@ impl Vm {
         if self.outcome.is_some() {
             return;
         }
-        cx.line(format_args!("TD {}: {outcome}", self.id));
         self.outcome = Some(outcome);
+        // What the guest said comes before what is said of it.
+        crate::flush(cx, self);
+        cx.line(format_args!("TD {}: {outcome}", self.id));
         for vcpu in &mut self.vcpus {
             vcpu.kick = vcpu.call.is_some() && vcpu.run == Run::Entered;
             vcpu.run = Run::Stopped;
