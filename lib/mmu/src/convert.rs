@@ -183,7 +183,7 @@ impl<M: TableMemory> Mmu<'_, M> {
             if !spot.is_leaf() || spot.level == 0 || !too_large(gfn & !(pages - 1), pages) {
                 return Ok(());
             }
-            tables.split(root, &spot, Kind::Hardware)?;
+            tables.split(root, &spot, at, Kind::Hardware)?;
             found.unflushed = true;
             found.stats.shared += 511;
         }

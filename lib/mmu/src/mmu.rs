@@ -8,8 +8,11 @@ use crate::slot::{PageBits, SLOTS, Slot, SlotConfig};
 use crate::step::{Outcome, Program, Step, status};
 use crate::tables::{Kind, Tables};
 use crate::tree::Root;
-use crate::vm::{Alias, Config, EXECUTE_ONLY, MAX_VMS, PRIVATE, Place, SHARED, Stats, Vm, Work};
+use crate::vm::{
+    Alias, Config, EXECUTE_ONLY, Finder, MAX_VMS, PRIVATE, Place, SHARED, Stats, Vm, Work,
+};
 use gpa::{Gfn, Gpa, Hpa, StolenBits};
+use tdx_abi::{PageType, Status};
 
 /// How often a program that meets a busy module is planned again before that is reported.
 pub const RETRIES: u8 = 32;
@@ -113,7 +116,8 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
     /// Makes a VM of number `vm`, with its roots.
     ///
     /// # Errors
-    /// `NoSuchVm` for a number too high, `VmExists`, `BadConfig`, `NoMemory(Tables)`.
+    /// `NoSuchVm` for a number too high, `VmExists`, `BadConfig`, `NoMemory(Tables)`,
+    /// `NoMemory(Keys)` where an index is wanted and there is none.
     pub fn create(&mut self, vm: u8, config: Config) -> Result<(), Error> {
         let slot = self.vms.get_mut(vm as usize).ok_or(Error::NoSuchVm)?;
         if slot.live {
@@ -145,6 +149,9 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
                 Kind::Hardware,
             ),
         ];
+        if config.finder == Finder::Keys && !self.tables.keys.exists() {
+            return Err(Error::NoMemory(Resource::Keys));
+        }
         if self.tables.available() < wanted.iter().filter(|(_, yes, _)| *yes).count() {
             return Err(Error::NoMemory(Resource::Tables));
         }
@@ -155,7 +162,11 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
             ..Vm::NEW
         };
         for (id, _, kind) in wanted.into_iter().filter(|(_, yes, _)| *yes) {
-            slot.roots[id] = self.tables.plant(vm, id as u8, config.levels - 1, kind)?;
+            let root = self.tables.plant(vm, id as u8, config.levels - 1, kind)?;
+            slot.roots[id] = match config.finder {
+                Finder::Walk => root,
+                Finder::Keys => root.keyed(shared | execute_only, execute_only),
+            };
         }
         Ok(())
     }
@@ -451,13 +462,13 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
             return self.go_on(vm);
         }
         let refused = program[done];
-        let as_good = self.is_as_good_as_done(&refused, outcome.status);
+        let as_good = self.is_as_good_as_done(&refused, &outcome);
         if as_good {
             self.apply(vm, &refused);
             done += 1;
         }
         let found = &mut self.vms[vm as usize];
-        let busy = status::is_busy(outcome.status) && found.retries < RETRIES;
+        let busy = status::is_busy(Status(outcome.status)) && found.retries < RETRIES;
         if as_good || busy && found.work == Work::Once {
             // Nothing to plan anew: the rest is tried as it is.
             found.retries += u8::from(!as_good);
@@ -522,14 +533,14 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
         found.retries = 0;
     }
 
-    fn is_as_good_as_done(&self, step: &Step, rax: u64) -> bool {
+    fn is_as_good_as_done(&self, step: &Step, outcome: &Outcome) -> bool {
+        let status = Status(outcome.status);
         match step {
-            Step::VpFlush { .. } => status::class(rax) == status::VCPU_NOT_ASSOCIATED,
-            Step::RangeBlock { .. } => status::class(rax) == status::GPA_RANGE_ALREADY_BLOCKED,
-            // A control page that was granted, but never given to the module.
-            Step::PageReclaim { page } => {
-                status::class(rax) == status::PAGE_METADATA_INCORRECT
-                    && self.control.page_at(*page).is_some()
+            Step::VpFlush { .. } => status.is(Status::VCPU_NOT_ASSOCIATED),
+            Step::RangeBlock { .. } => status.is(Status::GPA_RANGE_ALREADY_BLOCKED),
+            // A page that the module never took: RCX says that it is free.
+            Step::PageReclaim { .. } => {
+                status.is(Status::PAGE_METADATA_INCORRECT) && outcome.rcx == PageType::Nda as u64
             }
             _ => false,
         }

@@ -203,7 +203,8 @@ impl<M: TableMemory> Mmu<'_, M> {
                 .ok_or(Error::NoMemory(Resource::Tables))?;
             let page = self.control.take(vm, Role::Sept)?;
             self.tables.edit(child, |meta| meta.sept = page);
-            self.tables.link(&spot, child);
+            let root = self.mirror(vm);
+            self.tables.link(&root, &spot, child, at(gfn));
             let planned = Entry(Entry::table(self.tables.memory.hpa(child)).0 | PLANNED);
             self.tables.set(&spot, planned);
             let _ = program.push(Step::SeptAdd {
@@ -664,6 +665,8 @@ impl<M: TableMemory> Mmu<'_, M> {
         });
         let table = Entry::table(self.tables.memory.hpa(child));
         self.tables.set(&spot, table);
+        let root = self.mirror(vm);
+        self.tables.enter(&root, 0, child, gpa);
         self.own(page);
         self.count_page(vm, 1, -1);
         self.count_page(vm, 0, ENTRIES as i64);

@@ -5,6 +5,7 @@
 //! [`Outcome`]. The MMU then knows exactly what the module did, and what it did not.
 
 use gpa::{Gpa, Hpa};
+use tdx_abi::HostLeaf;
 
 /// Most steps of one program.
 pub const PROGRAM_STEPS: usize = 64;
@@ -177,35 +178,6 @@ pub struct Registers {
     pub r9: u64,
 }
 
-/// Leaf numbers (TDX module ABI, host-side interface functions).
-mod leaf {
-    pub const MNG_ADDCX: u64 = 1;
-    pub const PAGE_ADD: u64 = 2;
-    pub const SEPT_ADD: u64 = 3;
-    pub const VP_ADDCX: u64 = 4;
-    pub const PAGE_AUG: u64 = 6;
-    pub const RANGE_BLOCK: u64 = 7;
-    pub const KEY_CONFIG: u64 = 8;
-    pub const MNG_CREATE: u64 = 9;
-    pub const VP_CREATE: u64 = 10;
-    pub const PAGE_DEMOTE: u64 = 15;
-    pub const MR_EXTEND: u64 = 16;
-    pub const MR_FINALIZE: u64 = 17;
-    pub const VP_FLUSH: u64 = 18;
-    pub const VPFLUSHDONE: u64 = 19;
-    pub const KEY_FREEID: u64 = 20;
-    pub const MNG_INIT: u64 = 21;
-    pub const VP_INIT: u64 = 22;
-    pub const PAGE_PROMOTE: u64 = 23;
-    pub const PAGE_RECLAIM: u64 = 28;
-    pub const PAGE_REMOVE: u64 = 29;
-    pub const SEPT_REMOVE: u64 = 30;
-    pub const TRACK: u64 = 38;
-    pub const RANGE_UNBLOCK: u64 = 39;
-    pub const CACHE_WB: u64 = 40;
-    pub const PAGE_WBINVD: u64 = 41;
-}
-
 /// The lowest bit of the key id in a physical address, when a page is named with its key.
 pub type HkidShift = u8;
 
@@ -214,9 +186,9 @@ impl Step {
     /// [`Kick`](Self::Kick) and [`Flush`](Self::Flush), which are no SEAMCALLs.
     pub fn to_regs(&self, tdr: Hpa, hkid_shift: HkidShift) -> Option<Registers> {
         let tdr = tdr.get();
-        let regs = |rax, rcx, rdx, r8, r9| {
+        let regs = |leaf: HostLeaf, rcx, rdx, r8, r9| {
             Some(Registers {
-                rax,
+                rax: u64::from(leaf.number()),
                 rcx,
                 rdx,
                 r8,
@@ -226,46 +198,58 @@ impl Step {
         let at = |gpa: Gpa, level: u8| gpa.frame().base().get() | u64::from(level);
         match *self {
             Self::MngCreate { tdr, hkid } => {
-                regs(leaf::MNG_CREATE, tdr.get(), u64::from(hkid), 0, 0)
+                regs(HostLeaf::MngCreate, tdr.get(), u64::from(hkid), 0, 0)
             }
-            Self::MngKeyConfig => regs(leaf::KEY_CONFIG, tdr, 0, 0, 0),
-            Self::MngAddCx { page } => regs(leaf::MNG_ADDCX, page.get(), tdr, 0, 0),
-            Self::MngInit { params } => regs(leaf::MNG_INIT, tdr, params.get(), 0, 0),
-            Self::VpCreate { tdvpr } => regs(leaf::VP_CREATE, tdvpr.get(), tdr, 0, 0),
-            Self::VpAddCx { tdvpr, page } => regs(leaf::VP_ADDCX, page.get(), tdvpr.get(), 0, 0),
-            Self::VpInit { tdvpr, rcx } => regs(leaf::VP_INIT, tdvpr.get(), rcx, 0, 0),
+            Self::MngKeyConfig => regs(HostLeaf::MngKeyConfig, tdr, 0, 0, 0),
+            Self::MngAddCx { page } => regs(HostLeaf::MngAddcx, page.get(), tdr, 0, 0),
+            Self::MngInit { params } => regs(HostLeaf::MngInit, tdr, params.get(), 0, 0),
+            Self::VpCreate { tdvpr } => regs(HostLeaf::VpCreate, tdvpr.get(), tdr, 0, 0),
+            Self::VpAddCx { tdvpr, page } => regs(HostLeaf::VpAddcx, page.get(), tdvpr.get(), 0, 0),
+            Self::VpInit { tdvpr, rcx } => regs(HostLeaf::VpInit, tdvpr.get(), rcx, 0, 0),
             Self::SeptAdd { gpa, level, page } => {
-                regs(leaf::SEPT_ADD, at(gpa, level), tdr, page.get(), 0)
+                regs(HostLeaf::MemSeptAdd, at(gpa, level), tdr, page.get(), 0)
             }
-            Self::PageAdd { gpa, page, source } => {
-                regs(leaf::PAGE_ADD, at(gpa, 0), tdr, page.get(), source.get())
-            }
-            Self::MrExtend { gpa } => regs(leaf::MR_EXTEND, gpa.get(), tdr, 0, 0),
-            Self::MrFinalize => regs(leaf::MR_FINALIZE, tdr, 0, 0, 0),
+            Self::PageAdd { gpa, page, source } => regs(
+                HostLeaf::MemPageAdd,
+                at(gpa, 0),
+                tdr,
+                page.get(),
+                source.get(),
+            ),
+            Self::MrExtend { gpa } => regs(HostLeaf::MrExtend, gpa.get(), tdr, 0, 0),
+            Self::MrFinalize => regs(HostLeaf::MrFinalize, tdr, 0, 0, 0),
             Self::PageAug { gpa, level, page } => {
-                regs(leaf::PAGE_AUG, at(gpa, level), tdr, page.get(), 0)
+                regs(HostLeaf::MemPageAug, at(gpa, level), tdr, page.get(), 0)
             }
-            Self::RangeBlock { gpa, level } => regs(leaf::RANGE_BLOCK, at(gpa, level), tdr, 0, 0),
+            Self::RangeBlock { gpa, level } => {
+                regs(HostLeaf::MemRangeBlock, at(gpa, level), tdr, 0, 0)
+            }
             Self::RangeUnblock { gpa, level } => {
-                regs(leaf::RANGE_UNBLOCK, at(gpa, level), tdr, 0, 0)
+                regs(HostLeaf::MemRangeUnblock, at(gpa, level), tdr, 0, 0)
             }
-            Self::Track => regs(leaf::TRACK, tdr, 0, 0, 0),
+            Self::Track => regs(HostLeaf::MemTrack, tdr, 0, 0, 0),
             Self::Kick | Self::Flush => None,
-            Self::PageRemove { gpa, level } => regs(leaf::PAGE_REMOVE, at(gpa, level), tdr, 0, 0),
-            Self::SeptRemove { gpa, level } => regs(leaf::SEPT_REMOVE, at(gpa, level), tdr, 0, 0),
-            Self::PageDemote { gpa, level, page } => {
-                regs(leaf::PAGE_DEMOTE, at(gpa, level), tdr, page.get(), 0)
+            Self::PageRemove { gpa, level } => {
+                regs(HostLeaf::MemPageRemove, at(gpa, level), tdr, 0, 0)
             }
-            Self::PagePromote { gpa, level } => regs(leaf::PAGE_PROMOTE, at(gpa, level), tdr, 0, 0),
+            Self::SeptRemove { gpa, level } => {
+                regs(HostLeaf::MemSeptRemove, at(gpa, level), tdr, 0, 0)
+            }
+            Self::PageDemote { gpa, level, page } => {
+                regs(HostLeaf::MemPageDemote, at(gpa, level), tdr, page.get(), 0)
+            }
+            Self::PagePromote { gpa, level } => {
+                regs(HostLeaf::MemPagePromote, at(gpa, level), tdr, 0, 0)
+            }
             Self::PageWbinvd { page, hkid } => {
                 let keyed = page.get() | u64::from(hkid) << hkid_shift;
-                regs(leaf::PAGE_WBINVD, keyed, 0, 0, 0)
+                regs(HostLeaf::PhymemPageWbinvd, keyed, 0, 0, 0)
             }
-            Self::VpFlush { tdvpr } => regs(leaf::VP_FLUSH, tdvpr.get(), 0, 0, 0),
-            Self::VpFlushDone => regs(leaf::VPFLUSHDONE, tdr, 0, 0, 0),
-            Self::CacheWb => regs(leaf::CACHE_WB, 0, 0, 0, 0),
-            Self::KeyFreeId => regs(leaf::KEY_FREEID, tdr, 0, 0, 0),
-            Self::PageReclaim { page } => regs(leaf::PAGE_RECLAIM, page.get(), 0, 0, 0),
+            Self::VpFlush { tdvpr } => regs(HostLeaf::VpFlush, tdvpr.get(), 0, 0, 0),
+            Self::VpFlushDone => regs(HostLeaf::MngVpflushdone, tdr, 0, 0, 0),
+            Self::CacheWb => regs(HostLeaf::PhymemCacheWb, 0, 0, 0, 0),
+            Self::KeyFreeId => regs(HostLeaf::MngKeyFreeid, tdr, 0, 0, 0),
+            Self::PageReclaim { page } => regs(HostLeaf::PhymemPageReclaim, page.get(), 0, 0, 0),
         }
     }
     /// Whether the step is a SEAMCALL.
@@ -291,53 +275,18 @@ pub struct Outcome {
     pub rdx: u64,
 }
 
-/// Status classes that the MMU reacts to; bits 63:32 of RAX.
+/// What the MMU makes of completion statuses.
 pub mod status {
-    /// An operand is locked: try again.
-    pub const OPERAND_BUSY: u32 = 0x8000_0200;
-    /// vCPUs still run in the epoch before: kick them, try again.
-    pub const PREVIOUS_TLB_EPOCH_BUSY: u32 = 0x8000_0201;
-    /// The module is busy.
-    pub const SYS_BUSY: u32 = 0x8000_0202;
-    /// No entropy now.
-    pub const RND_NO_ENTROPY: u32 = 0x8000_0203;
-    /// A host with priority holds the operand.
-    pub const OPERAND_BUSY_HOST_PRIORITY: u32 = 0x8000_0204;
-    /// Long leaf, was interrupted: call again.
-    pub const INTERRUPTED_RESUMABLE: u32 = 0x8000_0003;
-    /// Somebody may still hold a translation.
-    pub const TLB_TRACKING_NOT_DONE: u32 = 0xc000_0b08;
-    /// The range is blocked already.
-    pub const GPA_RANGE_ALREADY_BLOCKED: u32 = 0x0000_0b07;
-    /// A vCPU that no processor has: nothing to flush.
-    pub const VCPU_NOT_ASSOCIATED: u32 = 0x8000_0702;
-    /// The pages under the entry can't become one page.
-    pub const INVALID_PROMOTE_CONDITIONS: u32 = 0xc000_0b09;
-    /// A vCPU must be flushed first.
-    pub const FLUSHVP_NOT_DONE: u32 = 0x8000_0824;
+    use tdx_abi::Status;
 
-    /// The page isn't what it must be; of a page to reclaim: the module does not have it.
-    pub const PAGE_METADATA_INCORRECT: u32 = 0xc000_0300;
-
-    /// Bits 63:32 of a status.
-    pub const fn class(status: u64) -> u32 {
-        (status >> 32) as u32
-    }
     /// Whether the call may be repeated as it is, after a kick.
-    pub const fn is_busy(status: u64) -> bool {
-        matches!(
-            class(status),
-            OPERAND_BUSY
-                | PREVIOUS_TLB_EPOCH_BUSY
-                | SYS_BUSY
-                | RND_NO_ENTROPY
-                | OPERAND_BUSY_HOST_PRIORITY
-                | INTERRUPTED_RESUMABLE
-                | TLB_TRACKING_NOT_DONE
-        )
-    }
-    /// Whether the module did what it was asked (bit 63 of a status is set for errors).
-    pub const fn is_success(status: u64) -> bool {
-        status >> 63 == 0
+    pub const fn is_busy(status: Status) -> bool {
+        status.is(Status::OPERAND_BUSY)
+            || status.is(Status::PREVIOUS_TLB_EPOCH_BUSY)
+            || status.is(Status::SYS_BUSY)
+            || status.is(Status::RND_NO_ENTROPY)
+            || status.is(Status::OPERAND_BUSY_HOST_PRIORITY)
+            || status.is(Status::INTERRUPTED_RESUMABLE)
+            || status.is(Status::TLB_TRACKING_NOT_DONE)
     }
 }

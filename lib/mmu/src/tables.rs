@@ -4,6 +4,7 @@
 //! hardware reads of it and when. A page that was unlinked goes to *limbo*, for a TLB or a
 //! paging-structure cache may still know it; it is free again when its VM's TLBs were flushed.
 
+use crate::keys::Keys;
 use crate::memory::{NO_TABLE, Table, TableMemory};
 use ept::ENTRIES;
 
@@ -68,6 +69,7 @@ pub struct Tables<'a, M> {
     /// The pages.
     pub memory: M,
     pub(crate) meta: &'a mut [TableMeta],
+    pub(crate) keys: Keys<'a>,
     free: Table,
     used: usize,
 }
@@ -95,8 +97,19 @@ impl<'a, M: TableMemory> Tables<'a, M> {
             memory,
             free: if count == 0 { NO_TABLE } else { 0 },
             meta,
+            keys: Keys::None,
             used: 0,
         }
+    }
+
+    /// The same pool with an index by key, for VMs that ask for it.
+    pub fn with_keys(mut self, keys: Keys<'a>) -> Self {
+        self.keys = keys;
+        self
+    }
+    /// The index by key.
+    pub fn keys(&self) -> &Keys<'a> {
+        &self.keys
     }
 
     /// Pages in use (limbo included).
@@ -141,6 +154,7 @@ impl<'a, M: TableMemory> Tables<'a, M> {
 
     /// Gives back a page that nothing points to and no TLB knows. Clears what is left in it.
     pub(crate) fn give(&mut self, table: Table) {
+        self.keys.remove(table);
         let Some(meta) = self.meta.get_mut(table as usize) else {
             return;
         };
@@ -159,6 +173,7 @@ impl<'a, M: TableMemory> Tables<'a, M> {
 
     /// Puts an unlinked page before `list` (a VM's limbo); gives the new list.
     pub(crate) fn retire(&mut self, table: Table, list: Table) -> Table {
+        self.keys.remove(table);
         self.edit(table, |meta| {
             meta.kind = Kind::Limbo;
             meta.parent = list;

@@ -14,8 +14,10 @@
 //! complete, and unlinked before anything in it goes away for good.
 
 use crate::error::{Error, Resource};
+use crate::keys::Key;
 use crate::memory::{NO_TABLE, Table, TableMemory};
 use crate::tables::{Kind, Tables};
+use crate::vm::PRIVATE;
 use ept::{ENTRIES, Entry, index, level_shift};
 use gpa::Gpa;
 
@@ -28,6 +30,10 @@ pub struct Root {
     pub(crate) vm: u8,
     last: Table,
     tag: u64,
+    /// The VM's stolen bits (as an address mask), if its tables are found by key.
+    stolen: Option<u64>,
+    /// The execute-only bit among them.
+    execute_only: u64,
 }
 
 const NO_TAG: u64 = u64::MAX;
@@ -41,6 +47,8 @@ impl Root {
         vm: 0,
         last: NO_TABLE,
         tag: NO_TAG,
+        stolen: None,
+        execute_only: 0,
     };
     /// Whether there is a tree.
     pub fn exists(&self) -> bool {
@@ -53,6 +61,25 @@ impl Root {
     /// Level of the root's entries: 3 for a tree of 4 levels, 4 for 5.
     pub fn top(&self) -> u8 {
         self.top
+    }
+    /// Has the tables of this tree found by key. `stolen` and `execute_only` are address masks.
+    pub(crate) fn keyed(mut self, stolen: u64, execute_only: u64) -> Self {
+        self.stolen = Some(stolen);
+        self.execute_only = execute_only;
+        self
+    }
+    /// The key of the table of 4 KiB entries around `gpa`.
+    fn key(&self, gpa: Gpa, stolen: u64) -> Key {
+        let kind = gpa.get() & stolen;
+        Key {
+            gfn: (gpa.get() & !stolen) >> level_shift(1) << 9,
+            stolen: kind,
+            shift: stolen.trailing_zeros().min(63) as u8,
+            level: 0,
+            vm: self.vm,
+            private: self.id == PRIVATE as u8,
+            execute_only: kind & self.execute_only != 0,
+        }
     }
     pub(crate) fn forget(&mut self) {
         self.tag = NO_TAG;
@@ -109,6 +136,24 @@ impl<M: TableMemory> Tables<'_, M> {
     /// The deepest entry on the way to `gpa`, at `floor` or above.
     #[inline]
     pub fn walk(&self, root: &Root, gpa: Gpa, floor: u8) -> Spot {
+        if floor == 0
+            && let Some(stolen) = root.stolen
+            && let Some(table) = self.keys.find(&root.key(gpa, stolen))
+        {
+            let index = index(gpa.get(), 0);
+            return Spot {
+                table,
+                index,
+                level: 0,
+                entry: Entry(self.memory.load(table, index)),
+            };
+        }
+        self.descend(root, gpa, floor)
+    }
+
+    /// The walk itself.
+    #[inline]
+    fn descend(&self, root: &Root, gpa: Gpa, floor: u8) -> Spot {
         let mut table = root.table;
         let mut level = root.top;
         loop {
@@ -188,7 +233,7 @@ impl<M: TableMemory> Tables<'_, M> {
             let child = self
                 .take(root.vm, root.id, spot.level - 1, kind)
                 .ok_or(Error::NoMemory(Resource::Tables))?;
-            self.link(&spot, child);
+            self.link(root, &spot, child, gpa);
             spot = Spot {
                 table: child,
                 index: index(gpa.get(), spot.level - 1),
@@ -202,8 +247,9 @@ impl<M: TableMemory> Tables<'_, M> {
         Ok(spot.table)
     }
 
-    /// Points an empty entry to a complete table.
-    pub(crate) fn link(&mut self, spot: &Spot, child: Table) {
+    /// Points an empty entry, on the way to `gpa`, to a complete table.
+    pub(crate) fn link(&mut self, root: &Root, spot: &Spot, child: Table, gpa: Gpa) {
+        self.enter(root, spot.level - 1, child, gpa);
         self.edit(child, |meta| {
             meta.parent = spot.table;
             meta.index = spot.index as u16;
@@ -211,6 +257,15 @@ impl<M: TableMemory> Tables<'_, M> {
         let entry = Entry::table(self.memory.hpa(child));
         self.memory.store(spot.table, spot.index, entry.0);
         self.edit(spot.table, |meta| meta.live += 1);
+    }
+
+    /// Enters a table of 4 KiB entries into the index, if the tree has one.
+    pub(crate) fn enter(&mut self, root: &Root, level: u8, child: Table, gpa: Gpa) {
+        if level == 0
+            && let Some(stolen) = root.stolen
+        {
+            self.keys.insert(child, &root.key(gpa, stolen));
+        }
     }
 
     /// Sets an entry that is in use already to another value in use.
@@ -320,11 +375,17 @@ impl<M: TableMemory> Tables<'_, M> {
         }
     }
 
-    /// Replaces the leaf at `spot` by a table of 512 smaller leaves that map the same.
+    /// Replaces the leaf at `spot`, which maps `gpa`, by a table of 512 smaller leaves that map the same.
     ///
     /// # Errors
     /// `NoMemory(Tables)`; `Unsupported` where `spot` isn't a leaf above level 0.
-    pub(crate) fn split(&mut self, root: &mut Root, spot: &Spot, kind: Kind) -> Result<(), Error> {
+    pub(crate) fn split(
+        &mut self,
+        root: &mut Root,
+        spot: &Spot,
+        gpa: Gpa,
+        kind: Kind,
+    ) -> Result<(), Error> {
         if !spot.is_leaf() || spot.level == 0 {
             return Err(Error::Unsupported);
         }
@@ -353,6 +414,7 @@ impl<M: TableMemory> Tables<'_, M> {
                 self.memory.store(child, i, entry | late);
             }
         }
+        self.enter(root, child_level, child, gpa);
         root.forget();
         Ok(())
     }

@@ -56,6 +56,7 @@ struct Run {
     full_checks: u64,
     refused: u64,
     no_memory: u64,
+    finder: Finder,
 }
 
 fn configs(vm: u8) -> Config {
@@ -71,9 +72,14 @@ fn configs(vm: u8) -> Config {
 }
 
 impl Run {
-    fn new(seed: u64, size: Size) -> Self {
+    fn new(seed: u64, size: Size, keys: Keys<'static>) -> Self {
+        let finder = if keys.exists() {
+            Finder::Keys
+        } else {
+            Finder::Walk
+        };
         let random = Random(Rc::new(Cell::new(seed)));
-        let mut world = World::new(size);
+        let mut world = World::with_keys(size, keys);
         let dice = random.clone();
         world.veto = Box::new(move |step| {
             if step.is_seamcall() && dice.one_in(60) {
@@ -89,6 +95,7 @@ impl Run {
             full_checks: 0,
             refused: 0,
             no_memory: 0,
+            finder,
         }
     }
 
@@ -104,7 +111,10 @@ impl Run {
     }
 
     fn create(&mut self, vm: u8) {
-        let config = configs(vm);
+        let config = Config {
+            finder: self.finder,
+            ..configs(vm)
+        };
         match self.world.create(vm, config) {
             Err(Error::NoMemory(_)) => return,
             other => other.unwrap(),
@@ -460,8 +470,8 @@ impl Run {
     }
 }
 
-fn run(seed: u64, operations: u64, size: Size) {
-    let mut run = Run::new(seed, size);
+fn run(seed: u64, operations: u64, size: Size, keys: Keys<'static>) {
+    let mut run = Run::new(seed, size, keys);
     for operation in 0..operations {
         let before = run.random.0.get();
         let step = std::panic::AssertUnwindSafe(|| {
@@ -508,7 +518,7 @@ const ROOMY: Size = Size {
 
 #[test]
 fn half_a_million_operations_with_room() {
-    run(0x5eed_0001, 500_000, ROOMY);
+    run(0x5eed_0001, 500_000, ROOMY, Keys::None);
 }
 
 #[test]
@@ -517,7 +527,7 @@ fn a_quarter_million_operations_with_few_tables() {
         tables: 22,
         ..ROOMY
     };
-    run(0x5eed_0002, 250_000, size);
+    run(0x5eed_0002, 250_000, size, Keys::None);
 }
 
 #[test]
@@ -529,5 +539,13 @@ fn a_quarter_million_operations_with_few_frames_and_control_pages() {
         bits: 200,
         ..ROOMY
     };
-    run(0x5eed_0003, 250_000, size);
+    run(0x5eed_0003, 250_000, size, Keys::None);
+}
+
+#[test]
+fn the_keyed_designs_do_the_same() {
+    // Few buckets, so that chains are long.
+    run(0x5eed_0004, 40_000, ROOMY, Keys::Stolen(index(ROOMY, 8)));
+    run(0x5eed_0005, 40_000, ROOMY, Keys::Role(index(ROOMY, 8)));
+    run(0x5eed_0006, 40_000, ROOMY, Keys::Packed(index(ROOMY, 8)));
 }

@@ -6,6 +6,7 @@ pub mod module;
 pub mod replay;
 
 use gpa::{Gfn, Gpa, Hpa};
+use mmu::keys::KeyIndex;
 use mmu::*;
 use module::Module;
 use replay::Replay;
@@ -34,12 +35,14 @@ pub const SMALL: Size = Size {
     bits: 4096,
 };
 
+/// What to answer with instead of running a step; `None` = run it.
+pub type Veto = Box<dyn FnMut(&Step) -> Option<u64>>;
+
 pub struct World {
     pub mmu: Mmu<'static, &'static Replay>,
     pub module: Module,
     pub memory: &'static Replay,
-    /// Statuses to answer with instead of running the next steps; `None` = run.
-    pub veto: Box<dyn FnMut(&Step) -> Option<u64>>,
+    pub veto: Veto,
     pub programs: u64,
     pub messages: u64,
     pub longest: usize,
@@ -51,8 +54,12 @@ pub fn leak<T: Clone>(value: T, count: usize) -> &'static mut [T] {
 
 impl World {
     pub fn new(size: Size) -> Self {
+        Self::with_keys(size, Keys::None)
+    }
+
+    pub fn with_keys(size: Size, keys: Keys<'static>) -> Self {
         let memory = Replay::new(size.tables);
-        let tables = Tables::new(memory, leak(TableMeta::NEW, size.tables));
+        let tables = Tables::new(memory, leak(TableMeta::NEW, size.tables)).with_keys(keys);
         let vms: Vec<Vm> = (0..size.vms).map(|_| Vm::NEW).collect();
         let mmu = Mmu::new(Parts {
             tables,
@@ -130,6 +137,8 @@ impl World {
             match result {
                 Err(status) if status >> 63 == 1 || status != 0 => {
                     outcome.status = status;
+                    // No page type: nothing that a refusal could be excused with.
+                    outcome.rcx = u64::MAX;
                     break;
                 }
                 _ => outcome.done += 1,
@@ -176,6 +185,16 @@ impl World {
         assert_eq!(self.mmu.control_pages().used(), 0, "control pages leaked");
         assert!(self.module.owned.is_empty(), "the module still has pages");
     }
+}
+
+/// An index of a design for tests.
+pub fn index<K: mmu::keys::KeyDesign>(size: Size, buckets: usize) -> KeyIndex<'static, K> {
+    KeyIndex::new(
+        leak(K::NONE, size.tables),
+        leak(0, size.tables),
+        leak(0, buckets),
+    )
+    .unwrap()
 }
 
 pub fn gfn(n: u64) -> Gfn {
