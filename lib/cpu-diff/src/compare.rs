@@ -1,7 +1,6 @@
 //! What differs between two outcomes.
 
 use crate::generate::flags;
-use crate::layout::{CODE, SLOT};
 use crate::state::{End, Outcome};
 
 /// Bits of RFLAGS that are compared: the arithmetic flags and DF. The others are fixed in user
@@ -33,13 +32,12 @@ pub enum Kind {
     Memory,
 }
 
-/// The first kind of difference, if any. `undefined` gives, for each offset of the sequence, the
-/// flags that are undefined there.
+/// The first kind of difference, if any. `undefined` gives the flags that are undefined at the
+/// end, or at the exception.
 pub fn difference(
     native: &Outcome,
     software: &Outcome,
-    slot: usize,
-    undefined: impl Fn(Option<u64>) -> u64,
+    undefined: impl Fn() -> u64,
 ) -> Option<Kind> {
     match (native.end, software.end) {
         (End::Timeout, End::Timeout) => return None,
@@ -70,15 +68,12 @@ pub fn difference(
         }
         _ => return Some(Kind::End),
     }
-    let at = match native.end {
-        End::Finished => None,
-        _ => Some(native.registers.rip.wrapping_sub(CODE + slot as u64 * SLOT)),
-    };
     let (a, b) = (&native.registers, &software.registers);
     if a.gpr != b.gpr {
         return Some(Kind::Gpr);
     }
-    if (a.rflags ^ b.rflags) & RFLAGS & !undefined(at) != 0 {
+    let flags = (a.rflags ^ b.rflags) & RFLAGS;
+    if flags != 0 && flags & !undefined() != 0 {
         return Some(Kind::Rflags);
     }
     let same = |range: std::ops::Range<usize>| a.image[range.clone()] == b.image[range];

@@ -5,6 +5,7 @@
 //! [`software`] on the software CPU at CPL 3, [`compare`] lists what differs, and [`campaign`]
 //! does that many times over, counts what was covered, and shortens what fails.
 
+pub mod allow;
 pub mod campaign;
 pub mod compare;
 pub mod forms;

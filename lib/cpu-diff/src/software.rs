@@ -317,7 +317,8 @@ fn build_system(window: &Window) {
         window.write_u64(frame(IDT + 16 * vector + 8), handler >> 32);
     }
     window.write_u64(frame(GDT + u64::from(SYSTEM_CODE)), 0x00af_9b00_0000_ffff);
-    // RSP0 (SDM Vol. 3, figure 8-11).
+    // No I/O permission bitmap: its base is the limit (SDM Vol. 3, figure 8-11). Then RSP0.
+    window.write_u16(frame(TSS + 0x66), 0x68);
     window.write_u64(frame(TSS + 4), SYSTEM_STACK_TOP);
 }
 
