@@ -93,14 +93,6 @@ pub struct ExitInfo {
     pub intr: Hex,
 }
 
-/// An event the module injects.
-#[derive(Debug, Deserialize)]
-pub struct Inject {
-    /// VM-entry interruption information.
-    #[serde(alias = "intr_info", alias = "info")]
-    pub intr: Hex,
-}
-
 /// One line.
 #[derive(Debug, Deserialize)]
 pub struct Event {

@@ -13,8 +13,17 @@
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    reason = "what ends a guest's call carries its registers"
+)]
 
 mod call;
+mod caps;
+#[allow(
+    clippy::result_large_err,
+    reason = "an error that ends a call carries its registers"
+)]
 mod guest;
 mod host;
 pub mod inspect;

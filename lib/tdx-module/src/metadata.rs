@@ -427,10 +427,10 @@ impl Module {
             {
                 return not_valid;
             }
-            code if code == machine::Field::Cr3 as u32 => {
-                if !is_valid_gpa(value, tdcs.gpaw(), true) {
-                    return not_valid;
-                }
+            code if code == machine::Field::Cr3 as u32
+                && !is_valid_gpa(value, tdcs.gpaw(), true) =>
+            {
+                return not_valid;
             }
             _ => {}
         }

@@ -13,10 +13,12 @@ macro_rules! fields {
     ($($(#[$doc:meta])* $get:ident, $set:ident: $read:ident, $write:ident, $ty:ty, $offset:expr;)*) => {
         $(
             $(#[$doc])*
+            #[allow(dead_code, reason = "some fields are only set here")]
             pub fn $get(&self) -> $ty {
                 self.memory.$read(self.at($offset))
             }
             $(#[$doc])*
+            #[allow(dead_code, reason = "some fields are only read here")]
             pub fn $set(&self, value: $ty) {
                 self.memory.$write(self.at($offset), value);
             }
@@ -68,8 +70,6 @@ impl<M: PhysMemory + Copy> Tdr<M> {
         hkid, set_hkid: read_u16, write_u16, u16, 0x100;
         /// Packages on which the key is configured.
         package_bitmap, set_package_bitmap: read_u64, write_u64, u64, 0x108;
-        /// Handoff version.
-        handoff_version, set_handoff_version: read_u16, write_u16, u16, 0x140;
     }
     /// TDCX page `index` with its KeyID.
     pub fn tdcx(&self, index: u32) -> u64 {
@@ -114,8 +114,6 @@ pub mod tdcs_offset {
     pub const CPUID_FLAGS: u64 = 0xbc;
     /// Lock of the epoch.
     pub const EPOCH_LOCK: u64 = 0x210;
-    /// Whether the hash below is valid.
-    pub const LAST_TEE_INFO_VALID: u64 = 0x3f2;
     /// Lock of the RTMRs.
     pub const RTMR_LOCK: u64 = 0x3f0;
     /// SHA-384 chaining value of MRTD: 64 bytes, then the blocks hashed.
@@ -124,8 +122,6 @@ pub mod tdcs_offset {
     pub const CPUID_VALID: u64 = 0x134;
     /// The virtual CPUID values, 16 bytes each.
     pub const CPUID_VALUES: u64 = 0x800;
-    /// Lock of migration.
-    pub const MIG_LOCK: u64 = 0x622 + 2;
     /// MRTD.
     pub const MRTD: u64 = 0x240;
     /// MRCONFIGID, then MROWNER and MROWNERCONFIG.
@@ -134,14 +130,8 @@ pub mod tdcs_offset {
     pub const RTMR: u64 = 0x300;
     /// SERVTD_HASH.
     pub const SERVTD_HASH: u64 = 0xd00;
-    /// Lock of the service TD bindings.
-    pub const SERVTD_LOCK: u64 = 0xd32;
-    /// Binding 0: 128 bytes.
-    pub const SERVTD_BINDING: u64 = 0xd90;
     /// MSR bitmaps.
     pub const MSR_BITMAPS: u64 = 0x2000;
-    /// Migration stream links.
-    pub const MIGSC_LINKS: u64 = 0x5000;
 }
 
 /// Features of the virtual CPUID that decide how MSRs behave.
@@ -210,8 +200,6 @@ impl<M: PhysMemory + Copy> Tdcs<M> {
         epoch, set_epoch: read_u64, write_u64, u64, 0x200;
         /// Service TDs bound.
         servtd_num, set_servtd_num: read_u16, write_u16, u16, 0xd30;
-        /// Migration streams.
-        num_migs, set_num_migs: read_u16, write_u16, u16, 0x638;
         /// IA32_ARCH_CAPABILITIES as the TD sees it.
         arch_capabilities, set_arch_capabilities: read_u64, write_u64, u64, 0x778;
     }

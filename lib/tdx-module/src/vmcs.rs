@@ -2,29 +2,28 @@
 
 use gpa::Hpa;
 use memory::PhysMemory;
-use tdx_abi::{field, td};
+use tdx_abi::field;
 
+use crate::caps::{self, Capabilities};
 use crate::machine::{Field, VcpuState};
 use crate::page::{CpuidFlag, Tdcs, Tdr, Tdvps};
 
 const PAGE: u64 = 0x1000;
+/// IA32_SPEC_CTRL.DDPD_U.
+const DDPD_U: u64 = 1 << 8;
 
 /// VMCS encodings the module uses by name.
 pub(crate) mod code {
     #![allow(missing_docs)]
     pub const VPID: u32 = 0;
     pub const NOTIFICATION_VECTOR: u32 = 2;
-    pub const INTERRUPT_STATUS: u32 = 0x810;
     pub const HKID: u32 = 0x4026;
     pub const PIN_BASED: u32 = 0x4000;
     pub const PROC_BASED: u32 = 0x4002;
     pub const EXCEPTION_BITMAP: u32 = 0x4004;
     pub const EXIT_CONTROLS: u32 = 0x400c;
     pub const ENTRY_CONTROLS: u32 = 0x4012;
-    pub const ENTRY_EVENT: u32 = 0x4016;
-    pub const ENTRY_ERROR_CODE: u32 = 0x4018;
     pub const PROC_BASED2: u32 = 0x401e;
-    pub const NOTIFY_WINDOW: u32 = 0x4024;
     pub const EXIT_REASON: u32 = 0x4402;
     pub const EXIT_QUALIFICATION: u32 = 0x6400;
     pub const GUEST_PHYSICAL: u32 = 0x2400;
@@ -57,7 +56,9 @@ fn slot(code: u32) -> Option<u64> {
         let end = first + u32::from(f.fields) * step;
         if code >= first && code < end {
             let offset = code - first;
-            return (offset % step == 0).then_some(slot + u64::from(offset / step));
+            return offset
+                .is_multiple_of(step)
+                .then_some(slot + u64::from(offset / step));
         }
         slot += u64::from(f.fields);
     }
@@ -83,18 +84,6 @@ pub(crate) fn write<M: PhysMemory + Copy>(vp: Tdvps<M>, code: u32, value: u64) {
     if let Some(at) = at(vp, code) {
         vp.memory().write_u64(at, value);
     }
-}
-
-/// What the platform's VMX capability MSRs contribute to the controls of a TD.
-pub(crate) struct Capabilities {
-    pub pin_based: u64,
-    pub proc_based: u64,
-    pub exit: u64,
-    pub entry: u64,
-    pub cr0_fixed0: u64,
-    pub cr0_fixed1: u64,
-    pub cr4_fixed0: u64,
-    pub cr4_fixed1: u64,
 }
 
 /// Guest state after TDH.VP.INIT (see `td_init_regs` of the ABI).
@@ -142,15 +131,11 @@ pub(crate) fn init<M: PhysMemory + Copy>(
     vp: Tdvps<M>,
     caps: &Capabilities,
 ) {
-    use td::{attributes as a, xfam as x};
-    const ENCLV_EXITING: u32 = 0x2036;
     for &(field, value) in INITIAL {
         write(vp, field, value);
     }
     for &field in NOWHERE {
-        if field != ENCLV_EXITING {
-            write(vp, field, u64::MAX);
-        }
+        write(vp, field, u64::MAX);
     }
     let zero_page = tdr.tdcx(4);
     write(vp, code::VIRTUAL_APIC, vp.word(0x108 + 16));
@@ -160,72 +145,25 @@ pub(crate) fn init<M: PhysMemory + Copy>(
         write(vp, field, zero_page);
     }
     write(vp, code::HKID, u64::from(tdr.hkid()));
-    write(vp, code::VPID, u64::from(tdr.hkid()));
-    let (attributes, xfam) = (tdcs.attributes(), tdcs.xfam());
-    let has = |bits| attributes & bits != 0;
-    let mut exit = 0x1f3c_8204 | caps.exit;
-    let mut entry = 0x003e_c004 | caps.entry;
-    if has(a::PERFMON | a::DEBUG) {
-        exit |= 1 << 12 | 1 << 30;
-        entry |= 1 << 13;
-    }
-    if has(a::PKS | a::DEBUG) {
-        entry |= 1 << 22;
-    }
-    let mut proc_based = 0x9122_0088 | caps.proc_based;
-    if !tdcs.cpuid_flag(CpuidFlag::Monitor) {
-        proc_based |= 1 << 10 | 1 << 29;
-    }
-    if !has(a::PERFMON) {
-        proc_based |= 1 << 11;
-    }
-    let mut proc_based2 = PROC_BASED2;
-    if tdcs.cpuid_flag(CpuidFlag::Waitpkg) {
-        proc_based2 |= 1 << 26;
-    }
-    if tdcs.cpuid_flag(CpuidFlag::Mktme) {
-        proc_based2 |= 1 << 27;
-    }
-    write(vp, code::EXIT_CONTROLS, exit);
-    write(vp, code::ENTRY_CONTROLS, entry);
-    write(vp, code::PIN_BASED, 0x29 | caps.pin_based);
-    write(vp, code::PROC_BASED, proc_based);
-    write(vp, code::PROC_BASED2, proc_based2);
-    write(
-        vp,
-        code::PROC_BASED3,
-        0x80 | u64::from(tdcs.gpaw_raw()) << 5,
-    );
+    write(vp, code::VPID, u64::from(tdr.hkid()) << 2);
+    write(vp, code::EXIT_CONTROLS, caps.exit(tdcs));
+    write(vp, code::ENTRY_CONTROLS, caps.entry(tdcs));
+    write(vp, code::PIN_BASED, caps.pin_based());
+    write(vp, code::PROC_BASED, caps.proc_based(tdcs));
+    write(vp, code::PROC_BASED2, caps::proc_based2(tdcs));
+    let proc_based3 = 0x80 | u64::from(tdcs.gpaw_raw()) << 5;
+    write(vp, code::PROC_BASED3, proc_based3);
     write(vp, code::TSC_MULTIPLIER, tdcs.tsc_multiplier());
     write(vp, code::TSC_OFFSET, tdcs.tsc_offset());
     write(vp, code::EPTP, tdcs.eptp());
-    write(vp, code::CR0_MASK, cr0_mask(caps));
+    write(vp, code::CR0_MASK, caps.cr0_mask());
     write(vp, code::CR0_SHADOW, caps.cr0_fixed0 | 0x21);
-    let mut cr4_mask = caps.cr4_fixed0 | !caps.cr4_fixed1 | 1 << 6 | 7 << 13 | !0 << 26 | 1 << 19;
-    for (bit, off) in [
-        (22, xfam & x::PKRU == 0),
-        (23, xfam & x::CET != x::CET),
-        (25, xfam & x::UINTR == 0),
-        (24, !has(a::PKS)),
-    ] {
-        cr4_mask |= u64::from(off) << bit;
+    write(vp, code::CR4_MASK, caps.cr4_mask(tdcs));
+    let shadow = caps.cr4_fixed0 & !(1 << 13) | 1 << 6;
+    write(vp, code::CR4_SHADOW, shadow);
+    if !tdcs.cpuid_flag(CpuidFlag::Ddpd) {
+        write(vp, code::SPEC_CTRL_MASK, DDPD_U);
     }
-    write(vp, code::CR4_MASK, cr4_mask);
-    write(vp, code::CR4_SHADOW, caps.cr4_fixed0 & !(1 << 13) | 1 << 6);
-}
-
-/// Secondary controls of every TD.
-pub(crate) const PROC_BASED2: u64 = 0x133c_b3fa;
-
-fn cr0_mask(caps: &Capabilities) -> u64 {
-    (caps.cr0_fixed0 | !caps.cr0_fixed1) & !(1 << 31)
-        | 1 << 0
-        | 1 << 5
-        | 3 << 29
-        | !0 << 32
-        | 0x3ff << 19
-        | 1 << 17
-        | 0x3ff << 6
 }
 
 /// Copies the saved state into a virtual CPU, but for its general-purpose registers.

@@ -1,14 +1,17 @@
 //! RDMSR and WRMSR of a TD.
 
+use memory::PhysMemory;
 use tdx_abi::msr::{self, Action};
 
 use super::{Guest, exit::Emulated};
+use crate::caps::VIRTUAL_MSRS;
 use crate::machine::{Field, Machine, VcpuState, reg::*};
 use crate::page::CpuidFlag;
 
 const IA32_XAPIC_DISABLE_STATUS: u32 = 0xbd;
 const IA32_ARCH_CAPABILITIES: u32 = 0x10a;
 const IA32_MISC_ENABLE: u32 = 0x1a0;
+const IA32_VMX_EXIT_CTLS2: u32 = 0x493;
 const IA32_DEBUGCTL: u32 = 0x1d9;
 const IA32_PERF_CAPABILITIES: u32 = 0x345;
 const IA32_XSS: u32 = 0xda0;
@@ -34,9 +37,12 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
             }
             IA32_ARCH_CAPABILITIES => self.tdcs.arch_capabilities(),
             IA32_XAPIC_DISABLE_STATUS => 1,
-            // The VMX capabilities of L2 VMs: there are none.
-            0x480..=0x492 => return Emulated::Ve,
-            _ => return self.msr_action(index, false),
+            _ => match VIRTUAL_MSRS.iter().find(|&&(msr, _)| msr == index) {
+                Some(&(_, offset)) if index != IA32_VMX_EXIT_CTLS2 => {
+                    self.tdcs.memory().read_u64(self.tdcs.at(offset))
+                }
+                _ => return self.msr_action(index, false),
+            },
         };
         self.vcpu.set_gpr(RAX, value & 0xffff_ffff);
         self.vcpu.set_gpr(RDX, value >> 32);

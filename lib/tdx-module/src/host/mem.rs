@@ -84,8 +84,8 @@ impl<M: Machine> Call<'_, M> {
         }
         if version > 0 {
             // There are no L2 VMs here: no page can be given for one.
-            for vm in 1..4 {
-                if pages[vm] != NULL_PA {
+            for (vm, &page) in pages.iter().enumerate().skip(1) {
+                if page != NULL_PA {
                     return Err(Status::OPERAND_INVALID.with_details(Operand::R8.0 + vm as u32));
                 }
             }

@@ -6,6 +6,7 @@ use tdx_abi::{HostLeaf, OpState, Operand, Status, cpuid, layout::TdParams, td};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::call::Call;
+use crate::caps::Capabilities;
 use crate::lock::Mode;
 use crate::machine::{Machine, reg::*};
 use crate::measure;
@@ -32,7 +33,7 @@ pub(crate) fn is_xfam_consistent(xfam: u64) -> bool {
 fn tsc_scale(tsc: u64, native_hz: u64, units: u16) -> (u64, u64) {
     let hz = u128::from(units) * u128::from(td::CRYSTAL_HZ);
     let multiplier = ((hz << 48) / u128::from(native_hz.max(1))) as u64;
-    let now = (u128::from(tsc) * u128::from(multiplier) >> 48) as u64;
+    let now = ((u128::from(tsc) * u128::from(multiplier)) >> 48) as u64;
     (multiplier, now.wrapping_neg())
 }
 
@@ -61,6 +62,7 @@ impl<M: Machine> Call<'_, M> {
             .arch_capabilities(tdcs, &params)
             .ok_or(Status::OPERAND_INVALID.with(Operand::IA32_ARCH_CAPABILITIES_CONFIG))?;
         tdcs.set_arch_capabilities(arch);
+        Capabilities::of(self.machine, self.lp).set_virtual_msrs(tdcs);
         if tdcs.attributes() & td::attributes::MIGRATABLE != 0 && tdcs.num_l2_vms() > 0 {
             return Err(Status::OPERAND_INVALID.with(Operand::RDX));
         }
@@ -84,7 +86,7 @@ impl<M: Machine> Call<'_, M> {
         let attributes = params.attributes.get();
         let migratable = attributes & a::MIGRATABLE != 0;
         if attributes & !a::FIXED0 != 0
-            || attributes & a::FIXED1 != a::FIXED1
+            || attributes | a::FIXED1 != attributes
             || migratable && attributes & (a::DEBUG | a::PERFMON) != 0
         {
             return invalid(Operand::ATTRIBUTES);
@@ -117,7 +119,7 @@ impl<M: Machine> Call<'_, M> {
             return invalid(Operand::RDX);
         }
         let flags = params.config_flags.get();
-        if flags & !f::FIXED0 != 0 || flags & f::FIXED1 != f::FIXED1 {
+        if flags & !f::FIXED0 != 0 || flags | f::FIXED1 != flags {
             return invalid(Operand::EXEC_CONTROLS);
         }
         let gpaw = flags & f::GPAW != 0;

@@ -9,11 +9,12 @@ use tdx_abi::{
 };
 
 use crate::call::{self, Call, RWX};
+use crate::caps::{self, Capabilities};
 use crate::lock::Mode;
 use crate::machine::{Event, Machine, Regs, reg::*};
 use crate::module::{Done, Entry, SUCCESS};
 use crate::page::{NO_LP, Tdcs, Tdvps, last_exit, lifecycle, vcpu_state};
-use crate::vmcs::{self, Capabilities, code};
+use crate::vmcs::{self, code};
 
 const IA32_TSC_ADJUST: u32 = 0x3b;
 const IA32_MISC_ENABLE: u32 = 0x1a0;
@@ -96,7 +97,7 @@ impl<M: Machine> Call<'_, M> {
         vp.set_last_exit(last_exit::ASYNC_FAULT);
         vp.set_assoc_lp(self.lp as u32);
         tdcs.set_num_assoc_vcpus(tdcs.num_assoc_vcpus() + 1);
-        let caps = self.capabilities();
+        let caps = Capabilities::of(self.machine, self.lp);
         vmcs::init(tdr, tdcs, vp, &caps);
         for (offset, field) in [
             (0x2c8, code::CR0_MASK),
@@ -109,40 +110,25 @@ impl<M: Machine> Call<'_, M> {
         SUCCESS
     }
 
-    fn capabilities(&self) -> Capabilities {
-        let msr = |index| self.machine.rdmsr(self.lp, index);
-        // The low half names the bits that must be 1.
-        let required = |index, unknown: u64| msr(index) & 0xffff_ffff & unknown;
-        Capabilities {
-            pin_based: required(0x48d, 0xffff_ff16),
-            proc_based: required(0x48e, 0x0404_6173),
-            exit: required(0x48f, 0x0003_6dfb),
-            entry: required(0x490, 0xff80_11fb),
-            cr0_fixed0: msr(0x486),
-            cr0_fixed1: msr(0x487),
-            cr4_fixed0: msr(0x488),
-            cr4_fixed1: msr(0x489),
-        }
-    }
-
     /// Fields of TDVPS that shadow what the host may write, and what L2 VMs would start from.
     fn init_shadows(&self, tdcs: Tdcs<M::Memory>, vp: Tdvps<M::Memory>) {
-        let caps = self.capabilities();
+        let caps = Capabilities::of(self.machine, self.lp);
         vp.set_word(0x358, u64::MAX); // SHADOW_PID_HPA
         let memory = self.mem();
-        let pin_based = 0x29 | caps.pin_based;
-        memory.write_u32(vp.at(0x378), pin_based as u32);
+        memory.write_u32(vp.at(0x378), caps.pin_based() as u32);
         memory.write_u16(vp.at(0x3a8), 0xffff);
-        memory.write_u32(vp.at(0x3b0), vmcs::PROC_BASED2 as u32);
+        let waitpkg =
+            tdx_abi::cpuid::index_of(7, 0).is_some_and(|i| self.module.cpuid[i][2] >> 5 & 1 != 0);
+        let proc_based2 = caps::PROC_BASED2 | u64::from(waitpkg) << 26;
+        memory.write_u32(vp.at(0x3b0), proc_based2 as u32);
         for vm in 0..=u64::from(tdcs.num_l2_vms()) {
             for offset in [0x268, 0x3c0, 0x3e0, 0x400, 0x460, 0x480] {
                 vp.set_word(offset + 8 * vm, u64::MAX);
             }
         }
-        let fixed = (caps.cr0_fixed0 | !caps.cr0_fixed1) & !(1 << 31) & !1;
-        let cr0 = fixed | 1 << 5 | 3 << 29 | !0 << 32 | 0x3ff << 19 | 1 << 17 | 0x3ff << 6;
-        vp.set_word(0x2a8, cr0);
+        vp.set_word(0x2a8, caps.l2_cr0_mask());
         vp.set_word(0x2b0, caps.cr0_fixed0 & !(1 << 31) & !1 | 1 << 5);
+        vp.set_word(0x2b8, !caps.l2_cr4_variable(tdcs));
         vp.set_word(0x2c0, caps.cr4_fixed0 | 1 << 6 | 1 << 13);
     }
 
@@ -323,10 +309,7 @@ impl<M: Machine> Call<'_, M> {
     }
 
     /// A vCPU for TDH.VP.RD and WR.
-    pub fn lock_vcpu_metadata(
-        &mut self,
-        leaf: HostLeaf,
-    ) -> Result<(crate::call::Td<M::Memory>, Tdvps<M::Memory>), Status> {
+    pub fn lock_vcpu_metadata(&mut self, leaf: HostLeaf) -> Result<Vcpu<M::Memory>, Status> {
         let tdvpr = self.r[RCX];
         let tdr = self.lock_vcpu(tdvpr, Operand::RCX, Mode::Shared)?;
         let tdcs = self.check_td(tdr, Some(Mode::Shared), leaf)?;
@@ -335,6 +318,9 @@ impl<M: Machine> Call<'_, M> {
         Ok((crate::call::Td { tdr, tdcs }, vp))
     }
 }
+
+/// A TD and one of its vCPUs.
+type Vcpu<Mem> = (crate::call::Td<Mem>, Tdvps<Mem>);
 
 /// Why a vCPU may not be entered now.
 enum Stepping {
