@@ -3,6 +3,12 @@
 
 use system_image::{Header, table_bytes};
 
+use object::{
+    Endianness,
+    elf::{FileHeader32, PT_LOAD},
+    read::elf::{FileHeader as _, ProgramHeader as _},
+};
+
 use crate::{layout::Layout, program::Program};
 
 const PAGE: u64 = system_image::PAGE;
@@ -53,6 +59,27 @@ pub fn system_image(layout: &mut Layout) -> Vec<u8> {
     }
     bytes.resize(bytes.len().next_multiple_of(PAGE as usize), 0);
     bytes
+}
+
+/// First physical address past the kernel (a 32-bit multiboot ELF file).
+///
+/// # Errors
+/// If the file is something else.
+pub fn kernel_end(bytes: &[u8]) -> Result<u64, String> {
+    let wrong = |error: object::Error| format!("not a 32-bit ELF file: {error}");
+    let header = FileHeader32::<Endianness>::parse(bytes).map_err(wrong)?;
+    let endian = header.endian().map_err(wrong)?;
+    let segments = header.program_headers(endian, bytes).map_err(wrong)?;
+    let loaded = segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let end = |segment: &object::elf::ProgramHeader32<Endianness>| {
+        u64::from(segment.p_paddr(endian)) + u64::from(segment.p_memsz(endian))
+    };
+    loaded
+        .map(end)
+        .max()
+        .ok_or_else(|| "has nothing to load".into())
 }
 
 /// Joins the initial task and the system image into one ELF file.

@@ -10,6 +10,13 @@ pub const SEALED: [&str; 3] = ["private_pool", "tdx_control", "tdx_pamt"];
 /// The only protection domain that may map [`SEALED`] memory.
 pub const TRUSTED: &str = "pd-tdx";
 
+/// Whether the rules are about this system: it has the trusted PD or sealed
+/// memory. Small systems for tests have neither.
+pub fn applies(system: &System) -> bool {
+    system.pds.iter().any(|pd| pd.name == TRUSTED)
+        || SEALED.iter().any(|name| system.region(name).is_some())
+}
+
 /// Checks a system against the rules: sealed regions exist, have a physical
 /// address and are mapped by the trusted PD only, by whatever name.
 ///

@@ -12,7 +12,7 @@ use system_image::{
 
 use crate::{
     program::Program,
-    sdf::{ProtectionDomain, SetValue, System},
+    sdf::{Error, ProtectionDomain, SetValue, System},
 };
 
 const PAGE: u64 = system_image::PAGE;
@@ -85,6 +85,45 @@ pub fn lay_out(system: &System, programs: &mut [Program]) -> Result<Layout, Stri
     layout.add_channels(system);
     layout.add_tables();
     Ok(layout)
+}
+
+/// What of the machine's memory a region may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ram {
+    /// First byte past the kernel, the initial task and what they take at the
+    /// start.
+    pub start: u64,
+    /// First byte past the RAM that the kernel gives away.
+    pub end: u64,
+}
+
+/// Regions with a physical address must lie in free RAM.
+///
+/// # Errors
+/// The first that doesn't.
+pub fn check_ram(system: &System, ram: Ram) -> Result<(), Error> {
+    for region in &system.regions {
+        let Some(paddr) = region.phys_addr else {
+            continue;
+        };
+        let message = if paddr < ram.start {
+            format!(
+                "'{}' at phys_addr {paddr:#x} overlaps the kernel and the initial task, which end \
+                 at {:#x}: move it up",
+                region.name, ram.start
+            )
+        } else if paddr + region.size > ram.end {
+            format!(
+                "'{}' at phys_addr {paddr:#x} ends past the RAM, which ends at {:#x}: move it \
+                 down, or give --ram-mib",
+                region.name, ram.end
+            )
+        } else {
+            continue;
+        };
+        return Err(system.error(region.place, "memory_region", message));
+    }
+    Ok(())
 }
 
 fn set_variables(system: &System, index: usize, program: &mut Program) -> Result<(), String> {

@@ -9,19 +9,32 @@ use septum_image::{budget, image, isolation, layout, program::Program, sdf};
 
 const USAGE: &str = "usage:
   septum-image check SYSTEM.xml
-  septum-image build SYSTEM.xml --init INIT.elf --output IMAGE [--search-path DIR]... [--pd-folder DIR]
+  septum-image build SYSTEM.xml --init INIT.elf --kernel KERNEL.elf --output IMAGE
+                     [--search-path DIR]... [--pd-folder DIR] [--ram-mib MIB]
 
-check   checks the description and the isolation rules, without programs
+check   checks the description and the isolation rules, without looking at files
 build   also reads the programs, prints the size table and writes the image
+        --search-path  where programs and prefill files are (may stand several times)
+        --pd-folder    has PD/Cargo.toml with each PD's code budget (default: SYSTEM.xml's)
+        --ram-mib      the machine's RAM (default 1024)
 ";
+
+/// The last of the RAM below 4 GiB is the firmware's: 128 KiB under QEMU.
+const FIRMWARE_BYTES: u64 = 128 << 10;
+
+/// What the kernel and the initial task take of the RAM behind them: root
+/// CNode, page tables, small objects.
+const START_BYTES: u64 = 4 << 20;
 
 struct Arguments {
     command: String,
     system: PathBuf,
     search: Vec<PathBuf>,
     init: Option<PathBuf>,
+    kernel: Option<PathBuf>,
     output: Option<PathBuf>,
     pd_folder: PathBuf,
+    ram_mib: u64,
 }
 
 fn arguments() -> Option<Arguments> {
@@ -38,34 +51,45 @@ fn arguments() -> Option<Arguments> {
         system,
         search: Vec::new(),
         init: None,
+        kernel: None,
         output: None,
         pd_folder,
+        ram_mib: 1024,
     };
     while let Some(word) = words.next() {
-        let value = words.next()?.into();
+        let value = words.next()?;
         match word.as_str() {
-            "--search-path" => arguments.search.push(value),
-            "--init" => arguments.init = Some(value),
-            "--output" => arguments.output = Some(value),
-            "--pd-folder" => arguments.pd_folder = value,
+            "--search-path" => arguments.search.push(value.into()),
+            "--init" => arguments.init = Some(value.into()),
+            "--kernel" => arguments.kernel = Some(value.into()),
+            "--output" => arguments.output = Some(value.into()),
+            "--pd-folder" => arguments.pd_folder = value.into(),
+            "--ram-mib" => arguments.ram_mib = value.parse().ok()?,
             _ => return None,
         }
     }
     Some(arguments)
 }
 
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("{}: can't be read: {error}", file.display()))
+}
+
 fn run(arguments: &Arguments) -> Result<(), String> {
     let file = arguments.system.display().to_string();
-    let text = std::fs::read_to_string(&arguments.system)
-        .map_err(|error| format!("{file}: can't be read: {error}"))?;
+    let text = String::from_utf8(read(&arguments.system)?)
+        .map_err(|error| format!("{file}: not UTF-8: {error}"))?;
     let search = (arguments.command == "build").then_some(arguments.search.as_slice());
     let system = sdf::parse(&file, &text, search).map_err(|error| error.to_string())?;
-    isolation::check(&system).map_err(|error| error.to_string())?;
+    if isolation::applies(&system) {
+        isolation::check(&system).map_err(|error| error.to_string())?;
+    }
     if arguments.command == "check" {
         println!("{file}: correct");
         return Ok(());
     }
     let init = arguments.init.as_ref().ok_or(USAGE)?;
+    let kernel = arguments.kernel.as_ref().ok_or(USAGE)?;
     let output = arguments.output.as_ref().ok_or(USAGE)?;
     let mut programs = layout::read_programs(&system, &arguments.search)?;
     let table = budget::table(&system, &programs, &arguments.pd_folder)?;
@@ -73,6 +97,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let system_image = image::system_image(&mut layout);
     let mut init = Program::read(init).map_err(|error| error.to_string())?;
     let bytes = image::boot_image(&mut init, system_image)?;
+    let kernel_end = image::kernel_end(&read(kernel)?)
+        .map_err(|error| format!("{}: {error}", kernel.display()))?;
+    let ram = layout::Ram {
+        start: kernel_end + bytes.len() as u64 + START_BYTES,
+        end: (arguments.ram_mib << 20).saturating_sub(FIRMWARE_BYTES),
+    };
+    layout::check_ram(&system, ram).map_err(|error| error.to_string())?;
     std::fs::write(output, &bytes)
         .map_err(|error| format!("{}: can't be written: {error}", output.display()))?;
     print!("{table}");

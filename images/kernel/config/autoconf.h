@@ -28,12 +28,15 @@
 #define CONFIG_TIMER_TICK_MS 2
 #define CONFIG_TIME_SLICE 1
 
-/* Kernel: 256 priorities, one domain, room for the initial task's caps. */
+/*
+ * Kernel: 256 priorities, one domain; 16384 slots for the initial task: one for
+ * each 4 KiB page of its image, guest image included, and some 2000 more.
+ */
 #define CONFIG_FASTPATH 1
 #define CONFIG_NUM_PRIORITIES 256
 #define CONFIG_NUM_DOMAINS 1
 #define CONFIG_DOMAIN_SCHEDULE ""
-#define CONFIG_ROOT_CNODE_SIZE_BITS 16
+#define CONFIG_ROOT_CNODE_SIZE_BITS 14
 #define CONFIG_MAX_NUM_BOOTINFO_UNTYPED_CAPS 230
 #define CONFIG_RETYPE_FAN_OUT_LIMIT 256
 #define CONFIG_MAX_RMRR_ENTRIES 32

@@ -82,8 +82,11 @@ fn names(system: &System) -> Result<(), Error> {
     unique(system, "memory_region", "memory region", regions)
 }
 
-/// The first two of the sorted ranges `(start, end, item)` that overlap.
-fn overlap<T>(ranges: &mut [(u64, u64, T)]) -> Option<(&(u64, u64, T), &(u64, u64, T))> {
+/// First address, first address past it, and what they are of.
+type Range<T> = (u64, u64, T);
+
+/// The first two of the ranges that overlap, the lower one first.
+fn overlap<T>(ranges: &mut [Range<T>]) -> Option<(&Range<T>, &Range<T>)> {
     ranges.sort_by_key(|range| range.0);
     ranges
         .windows(2)
