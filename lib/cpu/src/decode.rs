@@ -57,6 +57,9 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
         let (mut op, ends) = translate(&instruction, long);
         op.offset = start as u16;
         op.length = instruction.len() as u8;
+        if op.kind == Kind::X87 {
+            op.immediate |= x87_opcode(&bytes[start..start + instruction.len()]);
+        }
         done.instructions += 1;
         if done.ops > 0 && fuse(&mut ops[done.ops - 1], &op) {
             break;
@@ -68,6 +71,15 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
         }
     }
     done
+}
+
+/// What an x87 instruction leaves in FOP: 3 bits of its first opcode byte and ModRM.
+fn x87_opcode(bytes: &[u8]) -> u64 {
+    // No prefix has one of these values.
+    bytes
+        .windows(2)
+        .find(|pair| pair[0] & 0xf8 == 0xd8)
+        .map_or(0, |pair| (pair[0] as u64 & 7) << 8 | pair[1] as u64)
 }
 
 /// Merges a conditional jump into the compare before it.
@@ -763,8 +775,8 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
         Mn::Invd => exit!(INVD, 1),
         Mn::Wbinvd | Mn::Wbnoinvd => exit!(WBINVD, 1),
         Mn::Rdpmc => exit!(RDPMC, 0),
-        Mn::Monitor => exit!(MONITOR, 1),
-        Mn::Mwait => exit!(MWAIT, 1),
+        Mn::Monitor => exit!(MONITOR, 2),
+        Mn::Mwait => exit!(MWAIT, 2),
         Mn::Getsec => exit!(GETSEC, 0),
         Mn::Vmcall => exit!(VMCALL, 0),
         Mn::Tdcall => exit!(TDCALL, 1),
@@ -816,8 +828,12 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
         Mn::Ldmxcsr => kind!(MxCsr, 0),
         Mn::Stmxcsr => kind!(MxCsr, 1),
         Mn::Emms => kind!(Emms),
-        Mn::Maskmovq => kind!(MaskMov, 0),
-        Mn::Maskmovdqu => kind!(MaskMov, 1),
+        Mn::Maskmovq | Mn::Maskmovdqu => {
+            // Operand 0 is the memory at rDI.
+            op.a = register(i.op_register(1));
+            op.b = register(i.op_register(2));
+            kind!(MaskMov, (mnemonic == Mn::Maskmovdqu) as u8);
+        }
         Mn::Fxsave
         | Mn::Fxsave64
         | Mn::Fxrstor

@@ -85,6 +85,10 @@ impl Flags {
             }
             shift::RCL | shift::RCR => {
                 let n = count % (T::BITS + 1);
+                if n == 0 {
+                    // Nothing rotates, so no flag changes (the SDM leaves OF open).
+                    return a;
+                }
                 // The carry above the operand: T::BITS + 1 bits that rotate.
                 let all = a.get() as u128 | (self.cf() as u128) << T::BITS;
                 let mask = (1u128 << (T::BITS + 1)) - 1;
@@ -96,9 +100,7 @@ impl Flags {
                 let rotated = (all << left | all >> (T::BITS + 1 - left)) & mask;
                 let r = T::new(rotated as u64);
                 let carry = rotated >> T::BITS != 0;
-                if n != 0 {
-                    self.set_cf(carry);
-                }
+                self.set_cf(carry);
                 if kind == shift::RCL {
                     self.set_of(sign(r) != self.cf());
                 } else {
@@ -462,7 +464,12 @@ impl Cpu {
                 let mut linear = self.address(op);
                 if !op.has(flag::IMMEDIATE1) {
                     let words = number as i64 >> T::BITS.trailing_zeros();
-                    linear = self.wrap(linear.wrapping_add((words * T::BYTES as i64) as u64));
+                    // The offset moves the effective address, which wraps at the address size.
+                    let base = self.seg_base[(op.segment() & 7) as usize];
+                    let offset = linear
+                        .wrapping_sub(base)
+                        .wrapping_add((words * T::BYTES as i64) as u64);
+                    linear = self.wrap((offset & Self::address_mask(op)).wrapping_add(base));
                 }
                 if op.sub == bit::BT {
                     self.read::<T, M>(env, linear)?

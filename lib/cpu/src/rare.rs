@@ -49,6 +49,7 @@ impl Cpu {
                 self.write_bytes(env, at, &image[..bytes])
             }
             Mn::Lldt | Mn::Ltr => {
+                self.require_cpl0()?;
                 let selector = self.operand0::<u16, M>(env, op)?;
                 self.load_system_segment(env, selector, mnemonic == Mn::Ltr)
             }

@@ -15,7 +15,7 @@ use memory::PhysMemory;
 const PORTION: u64 = 0x4000;
 
 impl Cpu {
-    fn address_mask(op: &Op) -> u64 {
+    pub(crate) fn address_mask(op: &Op) -> u64 {
         if op.has(flag::ADDRESS32) {
             0xffff_ffff
         } else if op.has(flag::ADDRESS16) {
@@ -81,6 +81,8 @@ impl Cpu {
         loop {
             let count = self.index(op, gpr::RCX);
             if count == 0 {
+                // With a 32-bit address size, RCX's high half is cleared all the same.
+                self.set_index(op, gpr::RCX, 0);
                 return Ok(true);
             }
             if left == 0 {
@@ -164,7 +166,8 @@ impl Cpu {
         env: &mut Env<'_, '_, M>,
         op: &Op,
     ) -> Result<bool, Trap> {
-        self.repeat(op, |cpu, _| {
+        let flags = self.flags;
+        let result = self.repeat(op, |cpu, _| {
             sized!(op, T => match op.kind {
                 Kind::Lods => {
                     let value = cpu.read::<T, M>(env, cpu.source(op))?;
@@ -188,7 +191,12 @@ impl Cpu {
             // REPE goes on while equal, REPNE while not.
             let more = op.kind == Kind::Lods || cpu.flags.zf() == op.has(flag::REP);
             Ok((1, more))
-        })
+        });
+        if result.is_err() {
+            // A fault shows the flags from before the instruction (SDM vol. 2, REP).
+            self.flags = flags;
+        }
+        result
     }
 }
 

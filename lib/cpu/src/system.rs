@@ -65,8 +65,10 @@ impl Cpu {
         if reason == reason::GETSEC {
             return self.undefined();
         }
-        if op.sub == 1 {
-            self.require_cpl0()?;
+        match op.sub {
+            1 => self.require_cpl0()?,
+            2 if self.cpl != 0 => return self.undefined(),
+            _ => {}
         }
         self.instruction_exit(op, reason, 0)
     }

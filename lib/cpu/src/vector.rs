@@ -306,7 +306,6 @@ impl Cpu {
             mask = self.fpu.x87.mm(op.b & 7) as u128;
             bytes = 8;
         }
-        // iced has the registers as operands 1 and 2.
         let base = self.seg_base[(op.segment() & 7) as usize];
         let mut offset = self.regs[gpr::RDI];
         if op.has(flag::ADDRESS32) {
@@ -386,7 +385,7 @@ impl Cpu {
             }
         }
         let pointers = fpu::Pointers {
-            opcode: 0,
+            opcode: op.immediate as u16,
             ip: self.regs[16].wrapping_add(op.offset as u64),
             data: at,
         };
