@@ -417,10 +417,7 @@ impl Maker<'_> {
 
     /// Keeps track of flags and pointers.
     fn follow(&mut self, instruction: &Instruction) {
-        if !self.branched {
-            self.undefined &= !rflags(instruction.rflags_modified());
-        }
-        self.undefined |= rflags(instruction.rflags_undefined());
+        self.undefined = undefined_after(instruction, self.undefined, self.branched);
         self.branched |= instruction.flow_control() != FlowControl::Next;
         let mut factory = iced_x86::InstructionInfoFactory::new();
         for used in factory.info(instruction).used_registers() {
@@ -433,6 +430,21 @@ impl Maker<'_> {
             }
         }
     }
+}
+
+/// The flags that are undefined after an instruction. One that may not be executed, or may do
+/// nothing, doesn't define any.
+fn undefined_after(instruction: &Instruction, before: u64, branched: bool) -> u64 {
+    let counted = (0..instruction.op_count()).any(|i| {
+        instruction.op_kind(i) == OpKind::Register && instruction.op_register(i) == Register::CL
+    }) || instruction.has_rep_prefix()
+        || instruction.has_repne_prefix();
+    let defined = if branched || counted {
+        0
+    } else {
+        rflags(instruction.rflags_modified())
+    };
+    before & !defined | rflags(instruction.rflags_undefined())
 }
 
 fn low32(register: Register) -> Register {
@@ -601,10 +613,7 @@ impl Sequence {
         let (mut undefined, mut branched) = (0, false);
         let mut all = vec![0];
         for instruction in &self.instructions {
-            if !branched {
-                undefined &= !rflags(instruction.rflags_modified());
-            }
-            undefined |= rflags(instruction.rflags_undefined());
+            undefined = undefined_after(instruction, undefined, branched);
             branched |= instruction.flow_control() != FlowControl::Next;
             all.push(undefined);
         }

@@ -20,7 +20,7 @@ impl Random {
 
     /// A number below `bound`, which isn't 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.bits() % bound
+        ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
     /// True once in `times`.

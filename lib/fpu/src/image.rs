@@ -84,7 +84,8 @@ fn put_x87(x87: &X87, image: &mut [u8], layout: Layout) {
 fn take_x87(image: &[u8], layout: Layout) -> X87 {
     let pointer = |at: usize| {
         if layout.wide_pointers {
-            u64::from_le_bytes(take(image, at))
+            // The processor keeps 57 address bits, as one with 5-level paging does.
+            ((u64::from_le_bytes(take(image, at)) << 7) as i64 >> 7) as u64
         } else {
             u64::from(u32::from_le_bytes(take(image, at)))
         }
