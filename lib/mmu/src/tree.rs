@@ -18,18 +18,23 @@ use crate::keys::Key;
 use crate::memory::{NO_TABLE, Table, TableMemory};
 use crate::tables::{Kind, Tables};
 use crate::vm::PRIVATE;
-use ept::{ENTRIES, Entry, index, level_shift};
+use ept::{ENTRIES, Entry, INDEX_BITS, index, level_shift};
 use gpa::Gpa;
 
-/// The root of a tree, and the leaf table that was used last.
+/// The root of a tree, and the way that was taken last: what a paging-structure cache is to the
+/// hardware. Whoever unlinks a table forgets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Root {
     pub(crate) table: Table,
     pub(crate) top: u8,
     pub(crate) id: u8,
     pub(crate) vm: u8,
+    /// The table of 4 KiB entries that was used last, and of which 2 MiB.
     last: Table,
     tag: u64,
+    /// The table of 2 MiB entries above it, and of which 1 GiB.
+    middle: Table,
+    middle_tag: u64,
     /// The VM's stolen bits (as an address mask), if its tables are found by key.
     stolen: Option<u64>,
     /// The execute-only bit among them.
@@ -47,6 +52,8 @@ impl Root {
         vm: 0,
         last: NO_TABLE,
         tag: NO_TAG,
+        middle: NO_TABLE,
+        middle_tag: NO_TAG,
         stolen: None,
         execute_only: 0,
     };
@@ -83,11 +90,24 @@ impl Root {
     }
     pub(crate) fn forget(&mut self) {
         self.tag = NO_TAG;
+        self.middle_tag = NO_TAG;
     }
-    /// Notes where the 4 KiB entries around `gpa` are.
-    pub(crate) fn remember(&mut self, gpa: Gpa, table: Table) {
+    /// Notes where the 4 KiB entries around `gpa` are, and the 2 MiB entries above them.
+    pub(crate) fn remember(&mut self, gpa: Gpa, table: Table, middle: Table) {
         self.tag = gpa.get() >> level_shift(1);
         self.last = table;
+        self.middle_tag = gpa.get() >> level_shift(2);
+        self.middle = middle;
+    }
+    /// The lowest table on the way to `gpa` that is known, of level 1 or above, and the shift
+    /// of its level.
+    #[inline]
+    fn nearest(&self, gpa: Gpa) -> (Table, u32) {
+        if gpa.get() >> level_shift(2) == self.middle_tag {
+            (self.middle, level_shift(1))
+        } else {
+            (self.table, level_shift(self.top))
+        }
     }
 }
 
@@ -115,6 +135,12 @@ impl Spot {
     }
 }
 
+/// Whether an entry above level 0 is present and no leaf: any of bits 2:0 set, bit 7 clear.
+#[inline]
+fn points_to_table(entry: u64) -> bool {
+    (entry & (Entry::LEAF | 7)).wrapping_sub(1) < 7
+}
+
 impl<M: TableMemory> Tables<'_, M> {
     /// Makes an empty tree with entries of level `top` in its root.
     ///
@@ -137,8 +163,7 @@ impl<M: TableMemory> Tables<'_, M> {
     #[inline]
     pub fn walk(&self, root: &Root, gpa: Gpa, floor: u8) -> Spot {
         if floor == 0
-            && let Some(stolen) = root.stolen
-            && let Some(table) = self.keys.find(&root.key(gpa, stolen))
+            && let Some(table) = self.known_table(root, gpa)
         {
             let index = index(gpa.get(), 0);
             return Spot {
@@ -151,24 +176,62 @@ impl<M: TableMemory> Tables<'_, M> {
         self.descend(root, gpa, floor)
     }
 
+    /// The table of 4 KiB entries around `gpa`, if it can be had without a walk.
+    #[inline]
+    fn known_table(&self, root: &Root, gpa: Gpa) -> Option<Table> {
+        if gpa.get() >> level_shift(1) == root.tag {
+            return Some(root.last);
+        }
+        match root.stolen {
+            Some(stolen) => self.keys.find(&root.key(gpa, stolen)),
+            None => None,
+        }
+    }
+
+    /// The table of 4 KiB entries around `gpa`, if there is one: by key where the tree has
+    /// keys, else by walk.
+    fn leaf_table(&self, root: &mut Root, gpa: Gpa) -> Option<Table> {
+        if let Some(stolen) = root.stolen {
+            return self.keys.find(&root.key(gpa, stolen));
+        }
+        let (mut table, mut shift) = root.nearest(gpa);
+        let mut middle = table;
+        while shift > level_shift(0) {
+            middle = table;
+            let entry = self
+                .memory
+                .load(table, (gpa.get() >> shift) as usize % ENTRIES);
+            if !points_to_table(entry) {
+                return None;
+            }
+            table = self.memory.table_at(Entry(entry).hpa());
+            shift -= INDEX_BITS;
+        }
+        root.remember(gpa, table, middle);
+        Some(table)
+    }
+
     /// The walk itself.
     #[inline]
     fn descend(&self, root: &Root, gpa: Gpa, floor: u8) -> Spot {
-        let mut table = root.table;
-        let mut level = root.top;
+        let stop = level_shift(floor);
+        let (mut table, mut shift) = root.nearest(gpa);
+        if stop > shift {
+            (table, shift) = (root.table, level_shift(root.top));
+        }
         loop {
-            let index = index(gpa.get(), level);
-            let entry = Entry(self.memory.load(table, index));
-            if level <= floor || !entry.is_present() || entry.is_leaf(level) {
+            let index = (gpa.get() >> shift) as usize % ENTRIES;
+            let entry = self.memory.load(table, index);
+            if shift <= stop || !points_to_table(entry) {
                 return Spot {
                     table,
                     index,
-                    level,
-                    entry,
+                    level: ((shift - level_shift(0)) / INDEX_BITS) as u8,
+                    entry: Entry(entry),
                 };
             }
-            table = self.memory.table_at(entry.hpa());
-            level -= 1;
+            table = self.memory.table_at(Entry(entry).hpa());
+            shift -= INDEX_BITS;
         }
     }
 
@@ -193,11 +256,15 @@ impl<M: TableMemory> Tables<'_, M> {
     /// having changed anything.
     #[inline]
     pub fn map(&mut self, root: &mut Root, gpa: Gpa, level: u8, entry: Entry) -> Result<(), Error> {
-        let tag = gpa.get() >> level_shift(1);
-        let table = if level == 0 && tag == root.tag {
+        let table = if level != 0 {
+            self.grow(root, gpa, level, Kind::Hardware)?
+        } else if gpa.get() >> level_shift(1) == root.tag {
             root.last
         } else {
-            self.grow(root, gpa, level, Kind::Hardware)?
+            match self.leaf_table(root, gpa) {
+                Some(table) => table,
+                None => self.grow(root, gpa, level, Kind::Hardware)?,
+            }
         };
         let index = index(gpa.get(), level);
         if self.memory.load(table, index) != 0 {
@@ -242,7 +309,8 @@ impl<M: TableMemory> Tables<'_, M> {
             };
         }
         if level == 0 {
-            root.remember(gpa, spot.table);
+            let middle = self.meta(spot.table).parent;
+            root.remember(gpa, spot.table, middle);
         }
         Ok(spot.table)
     }
@@ -305,15 +373,18 @@ impl<M: TableMemory> Tables<'_, M> {
     /// Unmaps the one leaf that maps `gpa`; gives its level and what it was. Its table stays,
     /// even if empty, for the next page.
     #[inline]
-    pub fn unmap(&mut self, root: &Root, gpa: Gpa) -> Option<(u8, Entry)> {
-        let (table, level) = if gpa.get() >> level_shift(1) == root.tag {
-            (root.last, 0)
-        } else {
-            let spot = self.walk(root, gpa, 0);
-            if !spot.is_leaf() {
-                return None;
+    pub fn unmap(&mut self, root: &mut Root, gpa: Gpa) -> Option<(u8, Entry)> {
+        let known = gpa.get() >> level_shift(1) == root.tag;
+        let known = known.then_some(root.last);
+        let (table, level) = match known.or_else(|| self.leaf_table(root, gpa)) {
+            Some(table) => (table, 0),
+            None => {
+                let spot = self.descend(root, gpa, 0);
+                if !spot.is_leaf() {
+                    return None;
+                }
+                (spot.table, spot.level)
             }
-            (spot.table, spot.level)
         };
         let old = self.memory.swap(table, index(gpa.get(), level), 0);
         if old == 0 {
