@@ -376,25 +376,35 @@ impl Cpu {
         ) {
             return self.x87_image(env, form, at, bytes);
         }
-        let mut operand = 0;
-        if bytes > 0 {
-            if form.stores() {
-                self.probe_write(env, at, bytes as u64)?;
-            } else {
-                operand = self.read_operand(env, at, bytes as u8)?;
-            }
+        // #MF comes before the operand is looked at; FNSTCW and FNSTSW don't ask.
+        let waits = !matches!(form.op, X87Op::Stcw | X87Op::Stsw);
+        if bytes > 0 && waits && self.fpu.x87.pending() {
+            return self.raise(MF);
         }
+        let operand = if bytes > 0 && !form.stores() {
+            self.read_operand(env, at, bytes as u8)?
+        } else {
+            0
+        };
         let pointers = fpu::Pointers {
             opcode: op.immediate as u16,
             ip: self.regs[16].wrapping_add(op.offset as u64),
             data: at,
         };
         let rflags = self.rflags();
+        // The stack must stay as it is where the store faults; and memory isn't touched at all
+        // where an unmasked exception keeps the result.
+        let before = form.stores().then(|| self.fpu.x87.clone());
         let Ok(output) = self.fpu.x87.execute(form, operand, rflags, &pointers) else {
             return self.raise(MF);
         };
-        if let Some(value) = output.memory {
-            self.write_operand(env, at, bytes, value)?;
+        if let Some(value) = output.memory
+            && let Err(trap) = self.write_operand(env, at, bytes, value)
+        {
+            if let Some(before) = before {
+                self.fpu.x87 = before;
+            }
+            return Err(trap);
         }
         if let Some(ax) = output.ax {
             self.set_reg(gpr::RAX as u8, ax);
