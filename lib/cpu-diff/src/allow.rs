@@ -30,11 +30,22 @@ pub fn forgive(instruction: &Instruction, native: &Outcome, software: &mut Outco
         }
     }
     // Which byte of a long operand that leaves a page is met first is the processor's choice.
-    if matches!(
+    let long = matches!(
         instruction.mnemonic(),
-        Mnemonic::Fldenv | Mnemonic::Frstor | Mnemonic::Fnsave | Mnemonic::Fnstenv
-    ) && let End::Fault { address: ours, .. } = &mut software.end
-        && *ours / PAGE == address / PAGE
+        Mnemonic::Fldenv
+            | Mnemonic::Frstor
+            | Mnemonic::Fnsave
+            | Mnemonic::Fsave
+            | Mnemonic::Fnstenv
+            | Mnemonic::Fstenv
+    );
+    // So it is where a masked store begins.
+    let masked = matches!(
+        instruction.mnemonic(),
+        Mnemonic::Maskmovdqu | Mnemonic::Maskmovq
+    );
+    if let End::Fault { address: ours, .. } = &mut software.end
+        && (long && *ours / PAGE == address / PAGE || masked && ours.abs_diff(address) < 16)
     {
         *ours = address;
     }

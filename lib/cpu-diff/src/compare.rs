@@ -1,13 +1,12 @@
 //! What differs between two outcomes.
 
 use crate::generate::flags;
+use crate::layout::{BLOCK, CODE};
 use crate::state::{End, Outcome};
 
 /// Bits of RFLAGS that are compared: the arithmetic flags and DF. The others are fixed in user
 /// mode, or the processor's own (RF).
 const RFLAGS: u64 = flags::ARITHMETIC | flags::DIRECTION;
-/// Addresses of user space; the kernel's half is mapped natively and empty in software.
-const USER_LIMIT: u64 = 1 << 47;
 /// Bytes of the FXSAVE image that are defined.
 const IMAGE: usize = 416;
 /// Where the image has MXCSR_MASK, which is the processor's.
@@ -57,8 +56,8 @@ pub fn difference(
             if a != d {
                 return Some(Kind::End);
             }
-            // Whether a kernel page is present is the host's affair.
-            let present = if c < USER_LIMIT { 0 } else { 1 };
+            // Whether a page elsewhere is present, but not for us, is each side's own affair.
+            let present = u32::from(!(CODE..BLOCK).contains(&c));
             if (b ^ e) & !present != 0 || c != f {
                 return Some(Kind::Detail);
             }

@@ -84,8 +84,7 @@ fn put_x87(x87: &X87, image: &mut [u8], layout: Layout) {
 fn take_x87(image: &[u8], layout: Layout) -> X87 {
     let pointer = |at: usize| {
         if layout.wide_pointers {
-            // The processor keeps 57 address bits, as one with 5-level paging does.
-            ((u64::from_le_bytes(take(image, at)) << 7) as i64 >> 7) as u64
+            u64::from_le_bytes(take(image, at))
         } else {
             u64::from(u32::from_le_bytes(take(image, at)))
         }
@@ -99,6 +98,8 @@ fn take_x87(image: &[u8], layout: Layout) -> X87 {
         fdp: pointer(16),
         ..X87::new()
     };
+    // Of an instruction pointer the processor keeps 57 bits, as one with 5-level paging does.
+    x87.fip = ((x87.fip << 7) as i64 >> 7) as u64;
     x87.normalize_control();
     for i in 0..8 {
         let mut register = [0; 16];
