@@ -241,20 +241,8 @@ impl<'a> System<'a> {
         (pd, self.pds[index as usize])
     }
 
-    /// Whether `address` of that PD is in a late region.
-    pub fn is_late_address(&self, pd: usize, address: u64) -> bool {
-        self.image
-            .maps
-            .iter()
-            .filter(|map| map.pd as usize == pd)
-            .any(|map| {
-                let region = self.region(map);
-                is_late(region) && (map.vaddr..map.vaddr + region.size).contains(&address)
-            })
-    }
-
     /// The region that `map` maps.
-    fn region(&self, map: &Map) -> &'a Region {
+    pub fn region(&self, map: &Map) -> &'a Region {
         match self.image.regions.get(map.region as usize) {
             Some(region) => region,
             None => panic!("the system image maps region {}", map.region),

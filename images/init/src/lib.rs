@@ -4,4 +4,5 @@
 //! The program itself is `main.rs`.
 #![no_std]
 
+pub mod late;
 pub mod watermark;

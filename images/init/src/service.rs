@@ -1,6 +1,7 @@
 //! After the start: backs late memory, then reports faults for good.
 
-use sel4::{Fault, IpcBuffer, Tcb, syscall, syscall::Received};
+use sel4::{Fault, IpcBuffer, Tcb, syscall};
+use septum_init::late::may_touch;
 use system_image::name_str;
 
 use crate::{
@@ -27,22 +28,19 @@ pub fn serve(system: &mut System<'_>, buffer: &mut IpcBuffer) -> ! {
         let mut done = 0;
         while done < pages {
             done += system.back_late(buffer, index, done);
-            loop {
-                let received = syscall::nb_recv(system.fault_endpoint, buffer);
-                if received.badge == 0 {
-                    break;
-                }
-                waiting.receive(system, received, buffer);
-            }
+            waiting.receive(system, buffer, index);
             waiting.release(system, buffer, index, done << region.page_bits);
         }
     }
-    // From now on there is nothing to do but to report, and that at once.
+    // All memory is there: what has faulted until now may go on, what faults
+    // from now on is broken. There is nothing left to do but to report it, and
+    // that at once.
+    waiting.release_all(system, buffer);
     system.set_priority(buffer, 255);
     loop {
         let received = syscall::recv(system.fault_endpoint, buffer);
-        waiting.receive(system, received, buffer);
-        waiting.release_all(system, buffer);
+        let fault = Fault::read(received.info, buffer);
+        report(system, received.badge as usize - 1, fault);
     }
 }
 
@@ -55,23 +53,40 @@ fn report(system: &System<'_>, pd: usize, fault: Fault) {
     println!("init: {name} stopped: {fault}");
 }
 
-/// PDs that wait for late memory, and the address each waits for.
+/// PDs that wait for late memory, and the end of the address each waits for.
 struct Waiting {
-    addresses: [Option<u64>; MAX_PDS],
+    addresses: [Option<u32>; MAX_PDS],
 }
 
 impl Waiting {
-    /// A fault came in: a PD waits for late memory, or it is broken.
-    fn receive(&mut self, system: &System<'_>, received: Received, buffer: &IpcBuffer) {
-        let pd = received.badge as usize - 1;
-        let fault = Fault::read(received.info, buffer);
-        match fault {
-            Fault::Memory {
-                address, status, ..
-            } if status & PRESENT == 0 && system.is_late_address(pd, address) => {
-                self.addresses[pd] = Some(address);
+    /// Takes the faults that have come in: each is from a PD that waits for a
+    /// late region, `current` or a later one, or from one that is broken.
+    fn receive(&mut self, system: &System<'_>, buffer: &mut IpcBuffer, current: usize) {
+        loop {
+            let received = syscall::nb_recv(system.fault_endpoint, buffer);
+            if received.badge == 0 {
+                return;
             }
-            _ => report(system, pd, fault),
+            let pd = received.badge as usize - 1;
+            let fault = Fault::read(received.info, buffer);
+            let mut maps = system.image.maps.iter().filter(|map| map.pd as usize == pd);
+            match fault {
+                Fault::Memory {
+                    address_low,
+                    status,
+                    ..
+                } if status & PRESENT == 0
+                    && maps.any(|map| {
+                        let region = system.region(map);
+                        map.region as usize >= current
+                            && is_late(region)
+                            && may_touch(map, 0, region.size, address_low)
+                    }) =>
+                {
+                    self.addresses[pd] = Some(address_low);
+                }
+                _ => report(system, pd, fault),
+            }
         }
     }
 
@@ -87,17 +102,16 @@ impl Waiting {
     fn release(&mut self, system: &System<'_>, buffer: &mut IpcBuffer, region: usize, backed: u64) {
         let maps = system.image.maps.iter();
         for map in maps.filter(|map| map.region as usize == region) {
-            let there = map.vaddr..map.vaddr + backed;
             let pd = map.pd as usize;
-            if self.addresses[pd].is_some_and(|address| there.contains(&address)) {
+            if self.addresses[pd].is_some_and(|address| may_touch(map, 0, backed, address)) {
                 self.resume(system, buffer, pd);
             }
         }
     }
 
-    /// All late memory is there: a fault that came in just before it was
-    /// looked at is over.
+    /// Lets everybody go on who waits, or has faulted without being asked yet.
     fn release_all(&mut self, system: &System<'_>, buffer: &mut IpcBuffer) {
+        self.receive(system, buffer, 0);
         for pd in 0..MAX_PDS {
             if self.addresses[pd].is_some() {
                 self.resume(system, buffer, pd);

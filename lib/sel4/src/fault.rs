@@ -54,8 +54,8 @@ pub enum Fault {
     Memory {
         /// Instruction address.
         ip: u64,
-        /// Address accessed.
-        address: u64,
+        /// The low 32 bits of the address accessed: seL4 5.0.0 cuts it off.
+        address_low: u32,
         /// The CPU's page fault error code.
         status: u64,
     },
@@ -88,7 +88,7 @@ impl Fault {
             },
             5 => Self::Memory {
                 ip: mr[0],
-                address: mr[1],
+                address_low: mr[1] as u32,
                 status: mr[3],
             },
             label => Self::Other { label },
@@ -122,7 +122,7 @@ impl fmt::Display for Fault {
             }
             Self::Memory {
                 ip,
-                address,
+                address_low,
                 status,
             } => {
                 let access = match status {
@@ -135,7 +135,10 @@ impl fmt::Display for Fault {
                 } else {
                     "not mapped"
                 };
-                write!(f, "{access} of {address:#x}: {why}, at ip {ip:#x}")
+                write!(
+                    f,
+                    "{access} of an address ending in {address_low:08x}: {why}, at ip {ip:#x}"
+                )
             }
             Self::Other { label } => write!(f, "message with label {label}"),
         }
