@@ -25,7 +25,10 @@ pub fn cpuid(leaf: u32) -> [u32; 4] {
     };
     let mut values = [last, 0, 0, 0];
     for (value, bytes) in values[1..].iter_mut().zip(signature.chunks_exact(4)) {
-        *value = bytes.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b));
+        *value = bytes
+            .iter()
+            .rev()
+            .fold(0, |word, &b| word << 8 | u32::from(b));
     }
     values
 }
@@ -36,9 +39,10 @@ mod tests {
 
     #[test]
     fn signatures() {
-        for (first, last, signature) in
-            [(KVM, KVM + 1, KVM_SIGNATURE), (SEPTUM, SEPTUM, SEPTUM_SIGNATURE)]
-        {
+        for (first, last, signature) in [
+            (KVM, KVM + 1, KVM_SIGNATURE),
+            (SEPTUM, SEPTUM, SEPTUM_SIGNATURE),
+        ] {
             let [eax, rest @ ..] = cpuid(first);
             assert_eq!(eax, last);
             let text: std::vec::Vec<u8> = rest.iter().flat_map(|w| w.to_le_bytes()).collect();
