@@ -1,4 +1,4 @@
-//! Conversions between private and shared (MapGPA), population, promotion, dirty logging.
+//! Conversions between private and shared (MapGPA), population, promotion, merging.
 
 use crate::error::Error;
 use crate::fault::leaf_pages;
@@ -9,7 +9,6 @@ use crate::step::Program;
 use crate::step::Step;
 use crate::tables::Kind;
 use crate::vm::{Alias, Work};
-use ept::{Access, Entry};
 use gpa::{Gfn, Gpa, Hpa, PAGE_SIZE};
 
 impl<M: TableMemory> Mmu<'_, M> {
@@ -166,7 +165,7 @@ impl<M: TableMemory> Mmu<'_, M> {
     }
 
     /// Splits the leaf at `gfn` under `alias` as long as `too_large` says so.
-    fn split_around(
+    pub(crate) fn split_around(
         &mut self,
         vm: u8,
         alias: Alias,
@@ -233,21 +232,6 @@ impl<M: TableMemory> Mmu<'_, M> {
                 }
             }
         }
-    }
-
-    /// Reverse map: every entry that maps a shared frame, across aliases and roots. Private
-    /// frames have one at most: see [`Blocks::owner`](crate::Blocks::owner).
-    pub fn mappings(&self, frame: gpa::Hfn) -> impl Iterator<Item = (Alias, crate::Spot)> {
-        let owner = self.shared.owner(frame);
-        let found = owner.and_then(|(vm, _)| self.vms.get(vm as usize));
-        found
-            .into_iter()
-            .flat_map(|found| found.shared_aliases().map(move |alias| (found, alias)))
-            .filter_map(move |(found, alias)| {
-                let at = found.bits.join(alias.stolen, owner?.1);
-                let spot = self.tables.walk(&found.roots[alias.root], at, 0);
-                spot.is_leaf().then_some((alias, spot))
-            })
     }
 
     /// Makes one 2 MiB page of a private region whose 512 pages are all mapped. The module
@@ -317,120 +301,6 @@ impl<M: TableMemory> Mmu<'_, M> {
     pub fn flush(&mut self, vm: u8) -> Result<Next, Error> {
         self.idle(vm)?;
         Ok(self.flush_program(vm))
-    }
-
-    /// Starts to log writes to a slot of shared or plain memory: takes write permission away
-    /// (which needs the flush that this answers with).
-    ///
-    /// # Errors
-    /// `NoSuchVm`, `NoSlot`, `Busy`, `Occupied` (is logged already), `NoMemory`; `Unsupported`
-    /// for private memory, whose writes only the module sees.
-    pub fn start_logging(&mut self, vm: u8, gfn: Gfn) -> Result<Next, Error> {
-        let slot = self.vm(vm)?.slot(gfn)?;
-        self.idle(vm)?;
-        if slot.config.private {
-            return Err(Error::Unsupported);
-        }
-        if slot.dirty.is_some() {
-            return Err(Error::Occupied);
-        }
-        let at = self.find_bits(slot.words())?;
-        self.bits.words[at as usize..at as usize + slot.words()].fill(0);
-        self.edit_slot(vm, gfn, |slot| slot.dirty = Some(at));
-        self.protect(vm, slot.first(), slot.end());
-        Ok(self.flush_program(vm))
-    }
-
-    /// Stops logging. Pages get write permission back by their next fault.
-    ///
-    /// # Errors
-    /// `NoSuchVm`, `NoSlot`, `Busy`, `Unsupported` (isn't logged).
-    pub fn stop_logging(&mut self, vm: u8, gfn: Gfn) -> Result<(), Error> {
-        let slot = self.vm(vm)?.slot(gfn)?;
-        self.idle(vm)?;
-        slot.dirty.ok_or(Error::Unsupported)?;
-        self.edit_slot(vm, gfn, |slot| slot.dirty = None);
-        Ok(())
-    }
-
-    /// Tells every page of the slot that was written since the last time, and begins anew.
-    /// Writes are seen for sure only after the program that this answers with has run.
-    ///
-    /// # Errors
-    /// `NoSuchVm`, `NoSlot`, `Busy`, `Unsupported` (isn't logged).
-    pub fn take_dirty(
-        &mut self,
-        vm: u8,
-        gfn: Gfn,
-        mut each: impl FnMut(Gfn),
-    ) -> Result<Next, Error> {
-        let slot = self.vm(vm)?.slot(gfn)?;
-        self.idle(vm)?;
-        let at = slot.dirty.ok_or(Error::Unsupported)?;
-        for page in slot.first()..slot.end() {
-            if self.bits.get(at, &slot, page) {
-                each(Gfn::new(page));
-                self.bits.set(at, &slot, page, false);
-                self.protect(vm, page, page + 1);
-            }
-        }
-        Ok(self.flush_program(vm))
-    }
-
-    fn edit_slot(&mut self, vm: u8, gfn: Gfn, change: impl FnOnce(&mut Slot)) {
-        let mut slots = self.vms[vm as usize].slots.iter_mut().flatten();
-        if let Some(slot) = slots.find(|slot| slot.contains(gfn.get())) {
-            change(slot);
-        }
-    }
-
-    /// Takes write permission away from every leaf in a range, under every alias.
-    fn protect(&mut self, vm: u8, first: u64, end: u64) {
-        for alias in self.vms[vm as usize].shared_aliases() {
-            let Self { tables, vms, .. } = self;
-            let found = &mut vms[vm as usize];
-            let root = &found.roots[alias.root];
-            let mut at = found.bits.join(alias.stolen, Gfn::new(first));
-            let to = Gpa::new(at.get() + ((end - first) << 12));
-            while let Some((start, spot)) = tables.next_leaf(root, at, to) {
-                let less = spot.entry.access().without(Access::WRITE);
-                if less != spot.entry.access() {
-                    tables.set(&spot, spot.entry.with_access(less));
-                    found.unflushed = true;
-                }
-                at = Gpa::new(start.get() + (leaf_pages(spot.level) << 12));
-            }
-        }
-    }
-
-    /// A write to a leaf that may be written, but isn't writable: logging wants to know.
-    pub(crate) fn first_write(
-        &mut self,
-        vm: u8,
-        alias: Alias,
-        gfn: Gfn,
-        slot: &Slot,
-    ) -> Result<Next, Error> {
-        if slot.dirty.is_some() {
-            self.split_around(vm, alias, gfn.get(), |_, _| true)?;
-        }
-        let Self { tables, vms, .. } = self;
-        let found = &mut vms[vm as usize];
-        let at = found.bits.join(alias.stolen, gfn);
-        let spot = tables.walk(&found.roots[alias.root], at, 0);
-        let access = spot.entry.access().union(alias.access);
-        tables.set(&spot, Entry(spot.entry.0).with_access(access));
-        self.mark_dirty(vm, gfn.get());
-        // More permission needs no flush: a stale entry only faults once more.
-        Ok(Next::Done)
-    }
-
-    pub(crate) fn mark_dirty(&mut self, vm: u8, gfn: u64) {
-        if let Ok(slot) = self.vms[vm as usize].slot(Gfn::new(gfn))
-            && let Some(at) = slot.dirty
-        {
-            self.bits.set(at, &slot, gfn, true);
-        }
     }
 
     /// A program of one step that others plan (TDH.MNG.INIT, TDH.MR.FINALIZE, …).

@@ -7,7 +7,7 @@ use crate::slot::Slot;
 use crate::step::{Program, Step};
 use crate::tables::Kind;
 use crate::vm::{Alias, Work};
-use ept::{Access, Entry, level_shift};
+use ept::{Access, ENTRIES, Entry, index, level_shift};
 use gpa::{Gfn, Gpa, Hfn, Hpa};
 
 /// Pages that a leaf of `level` maps.
@@ -201,7 +201,8 @@ impl<M: TableMemory> Mmu<'_, M> {
         };
         let start = gfn.get() & !(leaf_pages(level) - 1);
         let mut permitted = alias.access;
-        if slot.config.read_only || (slot.dirty.is_some() && !writes) {
+        let traps_writes = slot.dirty.is_some() && !self.vms[vm as usize].config.accessed_dirty;
+        if slot.config.read_only || (traps_writes && !writes) {
             permitted = permitted.without(Access::WRITE);
         }
         let hpa = Hpa::new(frame.base().get());
@@ -265,12 +266,16 @@ impl<M: TableMemory> Mmu<'_, M> {
         let Self { tables, vms, .. } = self;
         let found = &mut vms[vm as usize];
         let mut gone = 0;
+        let mut dirty = [false; ENTRIES];
         found.limbo_tables = tables.zap(
             &mut found.roots[root],
             start,
             end,
             found.limbo_tables,
-            |_, _, _| gone += 1,
+            |gpa, _, entry| {
+                gone += 1;
+                dirty[index(gpa.get(), 0)] = entry.0 & Entry::DIRTY != 0;
+            },
         );
         if gone == 0 {
             found.limbo_tables = tables.prune(&mut found.roots[root], table, found.limbo_tables);
@@ -279,6 +284,12 @@ impl<M: TableMemory> Mmu<'_, M> {
         found.unflushed = true;
         found.stats.evictions += 1;
         found.stats.shared -= gone;
+        if let Ok((_, first)) = found.bits.split(start) {
+            let pages = (first.get()..).zip(dirty);
+            for (page, _) in pages.filter(|(_, dirty)| *dirty) {
+                self.mark_dirty(vm, page);
+            }
+        }
     }
 
     /// The first address under a table.
