@@ -11,14 +11,29 @@ pub const GUESTS: [&str; 3] = ["private_pool", "shared_pool", "guest_image"];
 pub const FIXED_BUDGET: u64 = 32 << 20;
 
 /// The code budget of a PD, in KiB: `text-budget-kib` under
-/// `[package.metadata.septum]` in `FOLDER/NAME/Cargo.toml`. `None` if it has
-/// none.
-pub fn text_budget_kib(folder: &Path, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(folder.join(name).join("Cargo.toml")).ok()?;
-    let line = text
-        .lines()
-        .find(|line| line.trim_start().starts_with("text-budget-kib"))?;
-    line.split_once('=')?.1.trim().parse().ok()
+/// `[package.metadata.septum]` in `FOLDER/NAME/Cargo.toml`.
+///
+/// # Errors
+/// If it isn't there.
+pub fn text_budget_kib(folder: &Path, name: &str) -> Result<u64, String> {
+    let file = folder.join(name).join("Cargo.toml");
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| format!("{}: can't be read: {error}", file.display()))?;
+    let mut lines = text.lines().map(str::trim);
+    let section = lines.find(|line| *line == "[package.metadata.septum]");
+    let value = section.and_then(|_| {
+        lines
+            .take_while(|line| !line.starts_with('['))
+            .find_map(|line| line.strip_prefix("text-budget-kib"))
+            .and_then(|rest| rest.trim_start().strip_prefix('='))
+            .and_then(|value| value.trim().parse().ok())
+    });
+    value.ok_or_else(|| {
+        format!(
+            "{}: no code budget: add [package.metadata.septum] with text-budget-kib = …",
+            file.display()
+        )
+    })
 }
 
 fn kib(bytes: u64) -> u64 {
@@ -39,7 +54,7 @@ pub fn table(system: &System, programs: &[Program], pd_folder: &Path) -> Result<
         "KiB", "text", "budget", "data", "bss", "stack"
     );
     for (pd, program) in system.pds.iter().zip(programs) {
-        let budget = text_budget_kib(pd_folder, &pd.name);
+        let budget = text_budget_kib(pd_folder, &pd.name)?;
         let sizes = program.sizes;
         let regions: Vec<&str> = pd.maps.iter().map(|map| map.region.as_str()).collect();
         let _ = writeln!(
@@ -47,15 +62,13 @@ pub fn table(system: &System, programs: &[Program], pd_folder: &Path) -> Result<
             "{:<12} {:>9} {:>9} {:>9} {:>9} {:>9}  {}",
             pd.name,
             kib(sizes.text),
-            budget.map_or("none".into(), |budget| budget.to_string()),
+            budget,
             kib(sizes.data),
             kib(sizes.bss),
             kib(pd.stack_size),
             regions.join(" ")
         );
-        if let Some(budget) = budget
-            && sizes.text > budget * 1024
-        {
+        if sizes.text > budget * 1024 {
             over.push(format!(
                 "{} has {} KiB of code, {budget} KiB is its budget (text-budget-kib in \
                  {}/Cargo.toml)",

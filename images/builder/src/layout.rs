@@ -26,7 +26,8 @@ const LATE_BYTES: u64 = 1 << 20;
 pub struct Layout {
     /// Protection domains.
     pub pds: Vec<Pd>,
-    /// Memory regions; the fixed ones first, by address.
+    /// Memory regions: those that may lie anywhere, the fixed ones by address,
+    /// the PDs' own.
     pub regions: Vec<Region>,
     /// Data of each region.
     pub data: Vec<Vec<u8>>,
@@ -187,11 +188,12 @@ impl Layout {
         self.regions.len() as u32 - 1
     }
 
-    /// The description's regions: the fixed ones first, by address, as the
-    /// initial task takes memory at rising addresses.
+    /// The description's regions. Those that may lie anywhere come first: they
+    /// are small, and programs need them at once. Then the fixed ones by
+    /// address, as the initial task takes memory at rising addresses.
     fn add_regions(&mut self, system: &System) {
         let mut sorted: Vec<_> = system.regions.iter().collect();
-        sorted.sort_by_key(|region| region.phys_addr.unwrap_or(ANYWHERE));
+        sorted.sort_by_key(|region| region.phys_addr);
         for region in sorted {
             let late = region.size >= LATE_BYTES || region.phys_addr.is_some();
             let data = region

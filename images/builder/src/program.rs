@@ -3,7 +3,7 @@
 use std::{fmt, path::Path};
 
 use object::{
-    Endianness, Object, ObjectSection, ObjectSymbol,
+    Endianness, Object, ObjectSymbol,
     elf::{EM_X86_64, ET_EXEC, FileHeader64, PF_W, PF_X, PT_LOAD},
     read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _},
 };
@@ -103,6 +103,7 @@ impl Program {
             ));
         }
         let mut segments: Vec<Segment> = Vec::new();
+        let mut sizes = Sizes::default();
         for segment in elf.elf_program_headers() {
             if segment.p_type(endian) != PT_LOAD || segment.p_memsz(endian) == 0 {
                 continue;
@@ -111,6 +112,11 @@ impl Program {
             let content = segment
                 .data(endian, bytes)
                 .map_err(|()| fail("a segment lies outside the file".into()))?;
+            if content.len() as u64 > bytes_used {
+                return Err(fail(format!(
+                    "segment at {address:#x}: more in the file than in memory"
+                )));
+            }
             let end = address.checked_add(bytes_used).filter(|end| *end < 1 << 47);
             let end = end.ok_or_else(|| fail(format!("segment at {address:#x}: too high")))?;
             let start = address / PAGE * PAGE;
@@ -121,6 +127,12 @@ impl Program {
             data.extend_from_slice(content);
             data.resize(data.len().next_multiple_of(PAGE as usize), 0);
             let flags = segment.p_flags(endian);
+            sizes.bss += bytes_used - content.len() as u64;
+            *(if flags & PF_X != 0 {
+                &mut sizes.text
+            } else {
+                &mut sizes.data
+            }) += content.len() as u64;
             segments.push(Segment {
                 vaddr: start,
                 data,
@@ -141,18 +153,6 @@ impl Program {
                 "segments share the page at {:#x}: link it with -z max-page-size=4096",
                 pair[1].vaddr
             )));
-        }
-        let mut sizes = Sizes::default();
-        for section in elf.sections() {
-            match section.kind() {
-                object::SectionKind::Text => sizes.text += section.size(),
-                object::SectionKind::UninitializedData => sizes.bss += section.size(),
-                object::SectionKind::Data
-                | object::SectionKind::ReadOnlyData
-                | object::SectionKind::ReadOnlyString
-                | object::SectionKind::ReadOnlyDataWithRel => sizes.data += section.size(),
-                _ => {}
-            }
         }
         let symbols = elf
             .symbols()

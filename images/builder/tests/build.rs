@@ -60,12 +60,12 @@ fn the_image_says_what_the_description_says() {
     assert_eq!(names, ["server", "client"]);
     assert_eq!((image.pds[0].priority, image.pds[0].entry), (20, 0x20_1000));
 
-    // Fixed regions first, by address; large pages where everything is aligned.
+    // Fixed regions after others, by address; large pages where everything is aligned.
     let first = image.regions[..3].iter();
     let regions: Vec<_> = first.map(|r| (name_str(&r.name), r.page_bits)).collect();
-    assert_eq!(regions, [("low", 12), ("pool", 21), ("ring", 12)]);
-    assert_eq!(image.regions[1].backing, Backing::LateMemory as u32);
-    assert_eq!(image.regions[2].backing, Backing::Memory as u32);
+    assert_eq!(regions, [("ring", 12), ("low", 12), ("pool", 21)]);
+    assert_eq!(image.regions[0].backing, Backing::Memory as u32);
+    assert_eq!(image.regions[2].backing, Backing::LateMemory as u32);
 
     let map = |pd: u32, name: &str| {
         let found = image
@@ -211,6 +211,7 @@ fn other_files_are_no_programs() {
     assert!(refuse(&|bytes| bytes[16] = 3).contains("link it with -no-pie"));
     assert!(refuse(&|bytes| bytes[80..82].copy_from_slice(&[0, 0x30])).contains("share the page"));
     assert!(refuse(&|bytes| bytes.truncate(0x1008)).contains("ELF"));
+    assert!(refuse(&|bytes| bytes[104] = 0xf).contains("more in the file than in memory"));
     let outside = refuse(&|bytes| bytes[72 + 5] = 0x40);
     assert!(outside.contains("outside the file"), "{outside}");
 }
