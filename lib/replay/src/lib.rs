@@ -10,5 +10,6 @@ mod run;
 mod sparse;
 mod trace;
 
+pub use machine::Tables;
 pub use run::{Count, Disagreement, Report, replay};
 pub use trace::{Event, Header, Trace};

@@ -27,12 +27,24 @@ struct Values {
 }
 
 /// CPUID and MSR values of the recorded platform.
-pub(crate) struct Tables {
+pub struct Tables {
     cpuid: HashMap<(u32, u32), [u32; 4]>,
     msr: HashMap<u32, u64>,
 }
 
 impl Tables {
+    /// The values of CPUID leaf `leaf`; `subleaf` may be "there is none".
+    pub fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let subleaf = if subleaf == NO_SUBLEAF { 0 } else { subleaf };
+        self.cpuid.get(&(leaf, subleaf)).copied().unwrap_or_default()
+    }
+
+    /// The value of an MSR.
+    pub fn msr(&self, index: u32) -> u64 {
+        self.msr.get(&index).copied().unwrap_or(0)
+    }
+
+    /// All of them.
     pub fn load() -> Self {
         let values: Values = serde_json::from_str(include_str!("../data/platform.json"))
             .expect("the platform's values are part of the program");
@@ -113,13 +125,11 @@ impl<'m> Machine for Recorded<'m> {
     }
 
     fn cpuid(&self, _lp: usize, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let table = &self.tables.cpuid;
-        let subleaf = if subleaf == NO_SUBLEAF { 0 } else { subleaf };
-        table.get(&(leaf, subleaf)).copied().unwrap_or_default()
+        self.tables.cpuid(leaf, subleaf)
     }
 
     fn rdmsr(&self, _lp: usize, msr: u32) -> u64 {
-        self.tables.msr.get(&msr).copied().unwrap_or(0)
+        self.tables.msr(msr)
     }
 
     fn tsc(&mut self) -> u64 {

@@ -58,7 +58,7 @@ pub struct Range {
 }
 
 /// What the platform is: what the SEAM loader tells a hardware module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// Convertible memory ranges, ascending; size 0 where unused.
     pub cmrs: [Range; 32],
@@ -91,7 +91,7 @@ pub struct Platform {
 }
 
 /// The module's version, as it enumerates it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// yyyymmdd as decimal digits.
     pub date: u32,

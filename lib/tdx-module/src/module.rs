@@ -37,14 +37,14 @@ pub enum KeyState {
     Reserved,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub state: KeyState,
     /// Packages whose caches are not written back yet.
     pub write_back: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tdmr {
     pub base: u64,
     pub size: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Tdmr {
     pub reserved: [Range; MAX_RESERVED_AREAS],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteBack {
     pub next_block: u64,
     /// Bit per KeyID.
@@ -62,7 +62,7 @@ pub(crate) struct WriteBack {
 }
 
 /// What a logical processor is doing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lp {
     pub initialized: bool,
     /// TDVPR of the vCPU that is inside, 0 where none is.
@@ -83,6 +83,7 @@ pub(crate) struct Lp {
 ///
 /// It holds what Intel's module holds in its own memory. What belongs to a TD, a vCPU or a page
 /// is in control pages and PAMTs in host memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     pub(crate) platform: Platform,
     pub(crate) sys_state: SysState,
@@ -182,6 +183,12 @@ impl Module {
     /// The platform it was made for.
     pub fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    /// What the platform's time-stamp counter ticks in a second, where that was not known when
+    /// the module was made. TDs initialised before keep their scale.
+    pub fn set_tsc_frequency(&mut self, hz: u64) {
+        self.platform.tsc_hz = hz.max(1);
     }
 
     /// The address of the TDVPR of the vCPU that is inside on `lp`.

@@ -1,0 +1,13 @@
+//! A machine and a host for tests of the software TDX module.
+//!
+//! [`Bed`] is a platform with a module, 2 GiB of memory and 4 logical processors. It is cheap to
+//! copy and to compare, so that a test can go back to any state and can see whether a call
+//! changed anything.
+#![forbid(unsafe_code)]
+
+mod host;
+pub mod invariant;
+mod memory;
+
+pub use host::{Bed, Cpu, LPS, TD_PARAMS, TDMR, Ways};
+pub use memory::Pages;
