@@ -45,22 +45,23 @@ fn sealed_memory_under_another_name_is_refused() {
         .to_string();
     assert!(error.contains("overlap"), "{error}");
 
-    // Were it none, the rules would still see it.
-    let mut system = parse(&with_map("pd-vmm", "mmu_work", 0x40_0000_0000));
+    // Were it none, the rules would still see it: a ring of 64 KiB, which
+    // pd-vmm and pd-mmu map.
+    let mut system = parse(SYSTEM);
     for (paddr, refused) in [
-        (0x07e0_0000, false),
+        (0x07ff_0000, false),
+        (0x07ff_1000, true),
         (0x0800_0000, true),
         (0x0880_0000, true),
-        (0x0fe0_0000, false),
-        (0x2780_0000, true),
+        (0x0fff_0000, false),
+        (0x27ff_f000, true),
         (0x2800_0000, false),
     ] {
-        for region in &mut system.regions {
-            if region.name == "mmu_work" {
-                region.phys_addr = Some(paddr);
-            }
-        }
-        // pd-mmu maps it, too.
+        let ring = system
+            .regions
+            .iter_mut()
+            .find(|region| region.name == "ring_vmm_to_mmu");
+        ring.expect("there").phys_addr = Some(paddr);
         let result = isolation::check(&system);
         assert_eq!(result.is_err(), refused, "{paddr:#x}: {result:?}");
     }
