@@ -117,6 +117,20 @@ fn floating_point() -> bool {
     (7.485_470_860..7.485_470_861).contains(&sum)
 }
 
+/// A region of `size` bytes begins with `length` bytes of digits; the rest is
+/// zero.
+fn filled(first: *const u8, length: usize, size: usize) -> bool {
+    (0..size).all(|offset| {
+        // SAFETY: system.xml maps `size` bytes there.
+        let byte = unsafe { first.add(offset).read_volatile() };
+        byte == if offset < length {
+            b'0' + (offset % 10) as u8
+        } else {
+            0
+        }
+    })
+}
+
 struct Client {
     ticks: u32,
     rang: bool,
@@ -163,18 +177,18 @@ fn init() -> impl Handler {
     check("memory functions", memory_functions());
     check("floating point", floating_point());
 
-    let filled = memory_region_symbol!(filled: *mut u8).as_ptr();
+    let small = memory_region_symbol!(filled: *mut u8).as_ptr();
     let length = *var!(filled_length: usize = 0);
-    let right = (0..0x3000).all(|offset| {
-        // SAFETY: system.xml maps 0x3000 bytes there.
-        let byte = unsafe { filled.add(offset).read_volatile() };
-        byte == if offset < length {
-            b'0' + (offset % 10) as u8
-        } else {
-            0
-        }
-    });
-    check("prefilled region", right && length == 5000);
+    check(
+        "prefilled region",
+        length == 5000 && filled(small, length, 0x3000),
+    );
+    let large = memory_region_symbol!(image: *mut u8).as_ptr();
+    let length = *var!(image_length: usize = 0);
+    check(
+        "prefilled large pages",
+        length == 3_000_000 && filled(large, length, 4 << 20),
+    );
 
     let pool = memory_region_symbol!(pool: *mut u8).as_ptr();
     let pool_size = *var!(pool_size: usize = 0);
