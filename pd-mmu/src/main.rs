@@ -1,54 +1,73 @@
 //! Guest memory, shadow pages, stolen-bit roots: the program.
 #![no_std]
 #![no_main]
+// Memory that system.xml maps is turned into a window and rings.
+#![allow(unsafe_code)]
 
+use core::sync::atomic::AtomicU32;
+use gpa::Hpa;
+use memory::Window;
+use pd_mmu::{Core, Start, Storage};
+use ring::{Link, REGION_WORDS};
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, Infallible, debug_println, memory_region_symbol,
-    protection_domain, var,
+    Channel, ChannelSet, Handler, Infallible, memory_region_symbol, protection_domain, var,
 };
 
-/// Channels of this PD, as in system.xml.
-const PEERS: [(Channel, &str); 3] = [
-    (Channel::new(1), "pd-console"),
-    (Channel::new(2), "pd-vmm"),
-    (Channel::new(3), "pd-tdx"),
-];
+/// The doorbells, as in system.xml: pd-console, pd-vmm, pd-tdx.
+const PEERS: [Channel; 3] = [Channel::new(1), Channel::new(2), Channel::new(3)];
 
-struct Doorbells {
-    greeted: u32,
-}
+/// Metadata of all pools.
+static mut STORAGE: Storage = Storage::new();
 
-impl Handler for Doorbells {
-    type Error = Infallible;
+struct Pd(Core<'static, Window>);
 
-    fn notified(&mut self, channels: ChannelSet) -> Result<(), Infallible> {
-        for (channel, name) in PEERS {
-            if channels.contains(channel) && self.greeted & 1 << channel.index() == 0 {
-                self.greeted |= 1 << channel.index();
-                debug_println!("pd-mmu: {name} rang");
-                channel.notify();
+impl Pd {
+    fn poll(&mut self) {
+        self.0.poll();
+        for (rings, peer) in self.0.take_doorbells().into_iter().zip(PEERS) {
+            if rings {
+                peer.notify();
             }
         }
+    }
+}
+
+impl Handler for Pd {
+    type Error = Infallible;
+
+    fn notified(&mut self, _: ChannelSet) -> Result<(), Infallible> {
+        self.poll();
         Ok(())
     }
 }
 
+macro_rules! ring {
+    ($symbol:ident) => {{
+        let words = memory_region_symbol!($symbol: *mut [AtomicU32], n = REGION_WORDS);
+        // SAFETY: system.xml maps a whole ring region there for good, and everybody who
+        // maps it uses it as atomic words.
+        unsafe { words.as_ref() }
+    }};
+}
+
 #[protection_domain]
 fn init() -> impl Handler {
+    // SAFETY: this runs once, and nobody else names the static.
+    let storage = unsafe { &mut *&raw mut STORAGE };
+    let shadow_size = *var!(shadow_size: usize = 0) as u64;
+    let shadow_paddr = Hpa::new(*var!(shadow_paddr: usize = 0) as u64);
     let shadow = memory_region_symbol!(shadow: *mut u8);
-    let shadow_size = *var!(shadow_size: usize = 0);
-    let shadow_paddr = *var!(shadow_paddr: usize = 0);
-    debug_println!("pd-mmu: shadow {shadow:p} {shadow_size:#x} {shadow_paddr:#x}");
-    let mmu_work = memory_region_symbol!(mmu_work: *mut u8);
-    let mmu_work_size = *var!(mmu_work_size: usize = 0);
-    debug_println!("pd-mmu: mmu_work {mmu_work:p} {mmu_work_size:#x}");
-    let _ = memory_region_symbol!(ring_vmm_to_mmu: *mut u8);
-    let _ = memory_region_symbol!(ring_mmu_to_vmm: *mut u8);
-    let _ = memory_region_symbol!(ring_mmu_to_tdx: *mut u8);
-    let _ = memory_region_symbol!(ring_tdx_to_mmu: *mut u8);
-    let _ = memory_region_symbol!(ring_console_to_mmu: *mut u8);
-    let _ = memory_region_symbol!(ring_mmu_to_console: *mut u8);
-    debug_println!("pd-mmu: ready");
-    PEERS.iter().for_each(|(channel, _)| channel.notify());
-    Doorbells { greeted: 0 }
+    // SAFETY: the region is mapped for good, and nothing here makes references into it.
+    let memory = unsafe { Window::new(shadow_paddr, shadow_size, shadow.as_ptr()) };
+    let mut pd = Pd(Core::new(Start {
+        shadow: (shadow_paddr, shadow_size),
+        storage,
+        memory,
+        console: Link::new(ring!(ring_mmu_to_console), ring!(ring_console_to_mmu)),
+        vmm: Link::new(ring!(ring_mmu_to_vmm), ring!(ring_vmm_to_mmu)),
+        tdx: Link::new(ring!(ring_mmu_to_tdx), ring!(ring_tdx_to_mmu)),
+    }));
+    // What came before there was anybody to be notified.
+    pd.poll();
+    pd
 }

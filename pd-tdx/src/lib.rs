@@ -199,6 +199,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
             vmm::ToTdx::Notify { tdvpr } => {
                 self.vcpu(tdvpr);
             }
+            vmm::ToTdx::TscFrequency { hz } => self.seam.set_tsc_frequency(hz),
             vmm::ToTdx::Kick { tdvpr } => {
                 if let Some(vcpu) = self.vcpu(tdvpr) {
                     vcpu.kicked = true;

@@ -87,14 +87,20 @@ const WITH_SUBLEAVES: [u32; 8] = [4, 7, 0xb, 0xd, 0x14, 0x1d, 0x1f, 0x12];
 
 /// CPUID: EAX, EBX, ECX, EDX.
 pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
-    let subleaf = if WITH_SUBLEAVES.contains(&leaf) { subleaf } else { 0 };
+    let subleaf = if WITH_SUBLEAVES.contains(&leaf) {
+        subleaf
+    } else {
+        0
+    };
     let found = CPUID.iter().find(|&&(l, s, _)| (l, s) == (leaf, subleaf));
     found.map_or([0; 4], |&(_, _, values)| values)
 }
 
 /// RDMSR.
 pub fn rdmsr(msr: u32) -> u64 {
-    MSRS.iter().find(|&&(number, _)| number == msr).map_or(0, |&(_, value)| value)
+    MSRS.iter()
+        .find(|&&(number, _)| number == msr)
+        .map_or(0, |&(_, value)| value)
 }
 
 /// Bytes of the XSAVE area for `xcr0`, standard format: the legacy area and header, and the
@@ -102,5 +108,10 @@ pub fn rdmsr(msr: u32) -> u64 {
 pub fn xsave_size(xcr0: u64) -> u32 {
     let component = |i: u32| cpuid(0xd, i);
     let end = |i: u32| component(i)[0] + component(i)[1];
-    (2..63).filter(|&i| xcr0 >> i & 1 != 0).map(end).max().unwrap_or(0).max(576)
+    (2..63)
+        .filter(|&i| xcr0 >> i & 1 != 0)
+        .map(end)
+        .max()
+        .unwrap_or(0)
+        .max(576)
 }

@@ -10,4 +10,7 @@ use ipc_seamcall::Registers;
 pub trait Seam {
     /// One SEAMCALL on the one logical processor that the protection domain runs on.
     fn seamcall(&mut self, registers: &mut Registers);
+
+    /// What the host's time-stamp counter ticks in a second, for a processor that can't know.
+    fn set_tsc_frequency(&mut self, _hz: u64) {}
 }

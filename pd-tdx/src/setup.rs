@@ -33,9 +33,17 @@ pub struct Plan {
 impl Plan {
     /// What pd-mmu is to manage: both convertible stretches, and `shared`.
     pub fn pools(&self, shared: (Hpa, u64), hkid_shift: u8) -> Pools {
-        let pool = |(base, len): (Hpa, u64)| Pool { base: base.get(), len };
+        let pool = |(base, len): (Hpa, u64)| Pool {
+            base: base.get(),
+            len,
+        };
         let [control, private] = self.convertible.map(pool);
-        Pools { control, private, shared: pool(shared), hkid_shift }
+        Pools {
+            control,
+            private,
+            shared: pool(shared),
+            hkid_shift,
+        }
     }
 }
 

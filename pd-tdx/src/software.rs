@@ -9,7 +9,7 @@ use cpu::{CodeCache, CodeStorage, Controls, Cpu, Exit, Segment, Table, gpr, seg}
 use gpa::{Hpa, PAGE_SIZE};
 use hmac::{Hmac, Mac};
 use ipc_seamcall::Registers;
-use memory::{PhysMemory, Window};
+use memory::Window;
 use sha2::{Digest, Sha256, Sha384};
 use tdx_abi::layout::{ReportMac, TeeTcbInfo};
 use tdx_abi::{GuestLeaf, HostLeaf, Status, exit::reason};
@@ -26,6 +26,8 @@ const LP: usize = 0;
 const TURN: u64 = 50_000;
 /// Lowest bit of the HKID in a host physical address.
 pub const HKID_SHIFT: u8 = 46;
+/// Ticks of the time-stamp counter in a second, until somebody says what they are.
+const TSC_HZ: u64 = 2_000_000_000;
 /// Security version of the processor that reports tell.
 const CPU_SVN: [u8; 16] = [1; 16];
 /// Decoded operations that the code cache holds.
@@ -44,10 +46,26 @@ pub trait Clock {
 }
 
 /// A processor with one package, one logical processor and this memory.
-pub fn platform(memory: Hpa, len: u64, tsc_hz: u64) -> Platform {
-    let build = Build { date: 20231024, number: 0, major: 1, minor: 5, update: 1 };
-    let simple = Platform::simple(Range { base: memory.get(), size: len }, 1);
-    Platform { tsc_hz, build, ..simple }
+pub fn platform(memory: Hpa, len: u64) -> Platform {
+    let build = Build {
+        date: 20231024,
+        number: 0,
+        major: 1,
+        minor: 5,
+        update: 1,
+    };
+    let simple = Platform::simple(
+        Range {
+            base: memory.get(),
+            size: len,
+        },
+        1,
+    );
+    Platform {
+        tsc_hz: TSC_HZ,
+        build,
+        ..simple
+    }
 }
 
 /// A place for a vCPU's processor.
@@ -65,7 +83,15 @@ pub struct Cpus([Slot; MAX_VCPUS]);
 impl Cpus {
     /// All free.
     pub const fn new() -> Self {
-        Self([const { Slot { tdvpr: 0, cpu: Cpu::new(), again: None } }; MAX_VCPUS])
+        Self(
+            [const {
+                Slot {
+                    tdvpr: 0,
+                    cpu: Cpu::new(),
+                    again: None,
+                }
+            }; MAX_VCPUS],
+        )
     }
 }
 
@@ -176,7 +202,9 @@ impl<'a, C: Clock> cpu::Machine for SoftwareMachine<'a, C> {
     fn unknown_instruction(&mut self, rip: u64, bytes: &[u8], mnemonic: cpu::Mnemonic) {
         self.unknown += 1;
         let mut copy = [0; 15];
-        copy.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        copy.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = *from);
         self.last_unknown = Some((rip, copy, mnemonic));
     }
 }
@@ -199,7 +227,13 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
         code: &'a mut Code,
     ) -> Self {
         let code = CodeCache::new(code);
-        Self { module: Module::new(platform), machine, cpus, code, turn: TURN }
+        Self {
+            module: Module::new(platform),
+            machine,
+            cpus,
+            code,
+            turn: TURN,
+        }
     }
 
     /// Sets the length of a turn, in instructions.
@@ -214,7 +248,11 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
 
     /// The processor of a vCPU, to look at.
     pub fn cpu(&self, tdvpr: u64) -> Option<&Cpu> {
-        self.cpus.0.iter().find(|slot| slot.tdvpr == tdvpr).map(|slot| &slot.cpu)
+        self.cpus
+            .0
+            .iter()
+            .find(|slot| slot.tdvpr == tdvpr)
+            .map(|slot| &slot.cpu)
     }
 
     /// The last instruction that the CPU did not know, if there was one since the last call:
@@ -225,7 +263,13 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
 
     /// One turn of a vCPU; the registers with which TDH.VP.ENTER returns.
     fn run(&mut self, entry: Entry) -> Regs {
-        let Self { module, machine, cpus, code, turn } = self;
+        let Self {
+            module,
+            machine,
+            cpus,
+            code,
+            turn,
+        } = self;
         let free = cpus.0.iter().position(|slot| slot.tdvpr == 0);
         let index = match cpus.0.iter().position(|slot| slot.tdvpr == entry.tdvpr) {
             Some(index) => index,
@@ -305,7 +349,12 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
             Some(HostLeaf::MemPageAdd) => (before[reg::R8], 1),
             Some(HostLeaf::MemPageAug) => (before[reg::R8], frames(before[reg::RCX] & 1)),
             Some(HostLeaf::PhymemPageReclaim) => {
-                for slot in self.cpus.0.iter_mut().filter(|s| s.tdvpr == before[reg::RCX]) {
+                for slot in self
+                    .cpus
+                    .0
+                    .iter_mut()
+                    .filter(|s| s.tdvpr == before[reg::RCX])
+                {
                     slot.tdvpr = 0;
                 }
                 return;
@@ -314,7 +363,8 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
             _ => return,
         };
         for frame in 0..count {
-            self.code.invalidate_frame(Hpa::new(first + frame * PAGE_SIZE).frame());
+            self.code
+                .invalidate_frame(Hpa::new(first + frame * PAGE_SIZE).frame());
         }
     }
 }
@@ -333,6 +383,10 @@ impl<C: Clock> Seam for SoftwareSeam<'_, C> {
         }
         *registers = from_regs(&regs);
     }
+
+    fn set_tsc_frequency(&mut self, hz: u64) {
+        self.module.set_tsc_frequency(hz);
+    }
 }
 
 fn to_regs(r: &Registers) -> Regs {
@@ -345,7 +399,16 @@ fn to_regs(r: &Registers) -> Regs {
 
 fn from_regs(regs: &Regs) -> Registers {
     let [rax, rcx, rdx, rbx, _, rbp, rsi, rdi, high @ ..] = regs.0;
-    Registers { rax, rcx, rdx, rbx, rbp, rsi, rdi, r8_r15: high }
+    Registers {
+        rax,
+        rcx,
+        rdx,
+        rbx,
+        rbp,
+        rsi,
+        rdi,
+        r8_r15: high,
+    }
 }
 
 fn controls(view: &VcpuView) -> Controls {
@@ -516,10 +579,22 @@ impl VcpuState for Vcpu<'_> {
             Field::Fmask => cpu.msrs.sfmask = value,
             Field::KernelGsBase => cpu.msrs.kernel_gs_base = value,
             Field::TscAux => cpu.msrs.tsc_aux = value,
-            Field::GdtrBase => cpu.set_gdtr(Table { base: value, ..cpu.gdtr() }),
-            Field::GdtrLimit => cpu.set_gdtr(Table { limit: value as u16, ..cpu.gdtr() }),
-            Field::IdtrBase => cpu.set_idtr(Table { base: value, ..cpu.idtr() }),
-            Field::IdtrLimit => cpu.set_idtr(Table { limit: value as u16, ..cpu.idtr() }),
+            Field::GdtrBase => cpu.set_gdtr(Table {
+                base: value,
+                ..cpu.gdtr()
+            }),
+            Field::GdtrLimit => cpu.set_gdtr(Table {
+                limit: value as u16,
+                ..cpu.gdtr()
+            }),
+            Field::IdtrBase => cpu.set_idtr(Table {
+                base: value,
+                ..cpu.idtr()
+            }),
+            Field::IdtrLimit => cpu.set_idtr(Table {
+                limit: value as u16,
+                ..cpu.idtr()
+            }),
             // STI's and MOV SS's shadows end with the instruction that the module carried out.
             Field::Interruptibility if value & 3 == 0 => cpu.advance(0),
             _ => {}

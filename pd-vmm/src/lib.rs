@@ -315,6 +315,8 @@ fn start<H: Host>(
         return None;
     }
     let tsc_hz = cx.host.tsc_hz();
+    // The ring is fresh.
+    let _ = cx.links.tdx.send(&ToTdx::TscFrequency { hz: tsc_hz });
     for id in 0..config.vms {
         cx.line(format_args!(
             "TD {id}: {:?}, {} MiB of memory, {} vCPU{}, {} pages to add",

@@ -243,7 +243,7 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
 
     let mut cpus = Box::new(Cpus::new());
     let mut code = Box::new(Code::new());
-    let platform = pd_tdx::software::platform(map.base(), map.len(), TSC_HZ);
+    let platform = pd_tdx::software::platform(map.base(), map.len());
     let machine =
         pd_tdx::software::SoftwareMachine::new(window, time.clone(), map.shared_pool);
     let mut seam = pd_tdx::software::SoftwareSeam::new(platform, machine, &mut cpus, &mut code);

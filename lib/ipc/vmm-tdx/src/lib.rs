@@ -34,6 +34,12 @@ pub enum ToTdx {
         /// Host physical address of the vCPU's TDVPR page.
         tdvpr: u64,
     },
+    /// What the host's time-stamp counter ticks in a second: the software processor has nobody
+    /// else to tell it, hardware needs no telling. Taken before the first TD is made.
+    TscFrequency {
+        /// Ticks of a second.
+        hz: u64,
+    },
     /// Have the vCPU leave the TD soon: its TDH.VP.ENTER returns with an external interrupt.
     Kick {
         /// Host physical address of the vCPU's TDVPR page.
