@@ -2,34 +2,33 @@
 
 use crate::{Badge, CapPtr, Guard, IpcBuffer, MessageInfo, Rights, syscall};
 
-// Invocation labels: the enumerations that the kernel's build generates
-// (api/invocation.h, arch/api/…), without the conditional entries that
-// images/kernel/config/autoconf.h leaves out.
-const UNTYPED_RETYPE: u64 = 1;
-const TCB_WRITE_REGISTERS: u64 = 3;
-const TCB_CONFIGURE: u64 = 5;
-const TCB_SET_PRIORITY: u64 = 6;
-const TCB_SUSPEND: u64 = 10;
-const TCB_RESUME: u64 = 11;
-const TCB_BIND_NOTIFICATION: u64 = 12;
-const CNODE_DELETE: u64 = 15;
-const CNODE_COPY: u64 = 17;
-const CNODE_MINT: u64 = 18;
-const IRQ_ACK: u64 = 24;
-const IRQ_SET_NOTIFICATION: u64 = 25;
-const PDPT_MAP: u64 = 28;
-const PAGE_DIRECTORY_MAP: u64 = 30;
-const PAGE_TABLE_MAP: u64 = 33;
-const PAGE_MAP: u64 = 37;
-const PAGE_UNMAP: u64 = 39;
-const ASID_POOL_ASSIGN: u64 = 43;
-const IO_PORT_IN8: u64 = 44;
-const IO_PORT_IN16: u64 = 45;
-const IO_PORT_IN32: u64 = 46;
-const IO_PORT_OUT8: u64 = 47;
-const IO_PORT_OUT16: u64 = 48;
-const IO_PORT_OUT32: u64 = 49;
-const IRQ_GET_IOAPIC: u64 = 50;
+// Invocation labels. The kernel's name stands behind each: images/kernel/build
+// compares them with the enumerations that the kernel's build generates.
+const UNTYPED_RETYPE: u64 = 1; // UntypedRetype
+const TCB_WRITE_REGISTERS: u64 = 3; // TCBWriteRegisters
+const TCB_CONFIGURE: u64 = 5; // TCBConfigure
+const TCB_SET_PRIORITY: u64 = 6; // TCBSetPriority
+const TCB_SUSPEND: u64 = 10; // TCBSuspend
+const TCB_RESUME: u64 = 11; // TCBResume
+const TCB_BIND_NOTIFICATION: u64 = 12; // TCBBindNotification
+const CNODE_DELETE: u64 = 15; // CNodeDelete
+const CNODE_COPY: u64 = 17; // CNodeCopy
+const CNODE_MINT: u64 = 18; // CNodeMint
+const IRQ_ACK: u64 = 24; // IRQAckIRQ
+const IRQ_SET_NOTIFICATION: u64 = 25; // IRQSetIRQHandler
+const PDPT_MAP: u64 = 28; // X86PDPTMap
+const PAGE_DIRECTORY_MAP: u64 = 30; // X86PageDirectoryMap
+const PAGE_TABLE_MAP: u64 = 33; // X86PageTableMap
+const PAGE_MAP: u64 = 37; // X86PageMap
+const PAGE_UNMAP: u64 = 39; // X86PageUnmap
+const ASID_POOL_ASSIGN: u64 = 43; // X86ASIDPoolAssign
+const IO_PORT_IN8: u64 = 44; // X86IOPortIn8
+const IO_PORT_IN16: u64 = 45; // X86IOPortIn16
+const IO_PORT_IN32: u64 = 46; // X86IOPortIn32
+const IO_PORT_OUT8: u64 = 47; // X86IOPortOut8
+const IO_PORT_OUT16: u64 = 48; // X86IOPortOut16
+const IO_PORT_OUT32: u64 = 49; // X86IOPortOut32
+const IRQ_GET_IOAPIC: u64 = 50; // X86IRQIssueIRQHandlerIOAPIC
 
 /// Why the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,15 @@
 
 use crate::{CapPtr, IpcBuffer, MessageInfo};
 
-const CALL: i64 = -1;
-const REPLY_RECV: i64 = -2;
-const SEND: i64 = -3;
-const RECV: i64 = -5;
-const REPLY: i64 = -6;
-const YIELD: i64 = -7;
-const NB_RECV: i64 = -8;
-const DEBUG_PUT_CHAR: i64 = -9;
+// The kernel's names as in object.rs.
+const CALL: i64 = -1; // SysCall
+const REPLY_RECV: i64 = -2; // SysReplyRecv
+const SEND: i64 = -3; // SysSend
+const RECV: i64 = -5; // SysRecv
+const REPLY: i64 = -6; // SysReply
+const YIELD: i64 = -7; // SysYield
+const NB_RECV: i64 = -8; // SysNBRecv
+const DEBUG_PUT_CHAR: i64 = -9; // SysDebugPutChar
 
 /// What arrived: the badge of the capability it came through, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
