@@ -129,3 +129,80 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn width(bytes: u8) -> Width {
+        Width(bytes)
+    }
+
+    #[test]
+    fn wide_accesses_are_bytes_at_ascending_ports() {
+        let mut board = Board::new(Goal::new(""));
+        // The UART's LCR and MCR, by one write of two bytes.
+        board.io(ports::UART + 3, width(2), Access::Write(0x0803), 0);
+        assert_eq!(board.uart.read(3), 0x03);
+        assert_eq!(board.uart.read(4), 0x08);
+        assert_eq!(board.io(ports::UART + 3, width(2), Access::Read, 0), 0x0803);
+        // Half of it beyond the last register, and beyond the last port.
+        let value = board.io(ports::UART + 7, width(2), Access::Read, 0);
+        assert_eq!(value, 0xff00);
+        assert_eq!(board.io(0xffff, width(4), Access::Read, 0), 0xffff_ffff);
+        board.io(0xffff, width(4), Access::Write(0), 0);
+        assert_eq!(board.power(), None);
+    }
+
+    #[test]
+    fn power() {
+        for (port, value, power) in [
+            (ports::SLEEP_CONTROL, ports::POWER_OFF, Some(Power::Off)),
+            (ports::SLEEP_CONTROL, ports::SLEEP_ENABLE, None),
+            (ports::RESET, ports::RESET_VALUE, Some(Power::Reset)),
+            (ports::RESET, 0, None),
+            (0x64, 0xfe, Some(Power::Reset)),
+            (0x64, 0xd1, None),
+            (0xcf9, 0x02, None),
+            (0xcf9, 0x06, Some(Power::Reset)),
+            (ports::YIELD, 0xff, None),
+        ] {
+            let mut board = Board::new(Goal::new(""));
+            board.io(port, width(1), Access::Write(value.into()), 0);
+            assert_eq!(board.power(), power, "{port:#x} {value:#x}");
+        }
+    }
+
+    #[test]
+    fn goal_and_interrupt_line() {
+        let mut board = Board::new(Goal::new("ok"));
+        for byte in *b"is ok" {
+            assert!(!board.goal.is_reached());
+            board.io(ports::UART, width(1), Access::Write(byte.into()), 0);
+        }
+        assert!(board.goal.is_reached());
+        let dword = width(4);
+        for (register, value) in [(0x18, 0x31), (0x19, 0)] {
+            board.mmio(IO_APIC, dword, Access::Write(register));
+            board.mmio(IO_APIC + 0x10, dword, Access::Write(value));
+        }
+        assert_eq!(board.update_lines(), None);
+        // THRE interrupt, by way of OUT2.
+        board.io(ports::UART + 4, width(1), Access::Write(0x08), 0);
+        board.io(ports::UART + 1, width(1), Access::Write(0x02), 0);
+        assert_eq!(board.update_lines().map(|m| m.vector), Some(0x31));
+        assert_eq!(board.update_lines(), None, "an edge");
+    }
+
+    #[test]
+    fn addresses_without_a_device() {
+        let mut board = Board::new(Goal::new(""));
+        for gpa in [0xfee0_0000, IO_APIC - 8, IO_APIC_END + 1, 0, u64::MAX >> 17] {
+            let (value, message) = board.mmio(gpa, width(8), Access::Read);
+            assert_eq!((value, message), (u64::MAX, None), "{gpa:#x}");
+            board.mmio(gpa, width(8), Access::Write(0));
+        }
+        let (value, _) = board.mmio(IO_APIC + 0x10, width(1), Access::Read);
+        assert_eq!(value, 0, "the low byte of the identifier");
+    }
+}

@@ -15,7 +15,7 @@ fn instructions() {
     assert_eq!(hypervisor[0], 0);
     assert_eq!(
         hypervisor[2..],
-        [0x4000_0000, 0x7470_6553, 0x6553_6d75, 0x6d75_7470]
+        [0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d]
     );
     assert_eq!(m.vmcall([0, 0xa, 0xb, 0, 5, 6]).unwrap()[2..], [0; 4]);
     assert_eq!(

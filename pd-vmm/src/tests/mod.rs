@@ -314,6 +314,12 @@ impl Machine {
                 self.events.push(Event::Notify(tdvpr));
                 return false;
             }
+            ToTdx::TscFrequency { hz } => {
+                assert_eq!(hz, HZ);
+                let made = self.events.iter().any(|e| matches!(e, Event::Call(_)));
+                assert!(!made, "before the first TD");
+                return false;
+            }
             ToTdx::Kick { tdvpr } => {
                 self.events.push(Event::Kick(tdvpr));
                 if !self.entered.contains_key(&tdvpr) {
