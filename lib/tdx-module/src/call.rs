@@ -137,6 +137,14 @@ impl<'a, M: Machine> Call<'a, M> {
         Ok(())
     }
 
+    /// Where an operand of the host is, once [`Self::check_shared`] accepted it. `None` where the
+    /// page is a TD's or the module's: the host would see and write but ciphertext there, so
+    /// reading gives zeros, and what is written is dropped.
+    pub fn host_memory(&self, pa: u64) -> Option<Hpa> {
+        let open = !self.module.is_private(&self.mem(), pa);
+        open.then(|| Hpa::new(pa & !self.module.platform.key_id_mask()))
+    }
+
     /// The address of a page that is to be (or is) private: aligned, without KeyID.
     pub fn check_private(&self, pa: u64, align: u64, operand: Operand) -> Result<(), Status> {
         let p = &self.module.platform;

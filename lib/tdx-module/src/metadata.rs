@@ -564,10 +564,21 @@ impl Module {
         })
     }
 
-    /// Writes a metadata list of `context` from `first` on into the page at `page`: TDH.SYS.RDALL.
-    fn dump<M: Machine>(&self, machine: &M, raw: u64, access: Access, page: Hpa) -> (Status, u64) {
+    /// Writes a metadata list of `context` from `first` on into `page`: TDH.SYS.RDALL.
+    fn dump<M: Machine>(
+        &self,
+        machine: &M,
+        raw: u64,
+        access: Access,
+        page: Option<Hpa>,
+    ) -> (Status, u64) {
         let context = Context::<M::Memory>::Sys;
         let memory = machine.memory();
+        let put = |offset: u64, value: u64| {
+            if let Some(page) = page {
+                memory.write_u64(Hpa::new(page.get() + offset), value);
+            }
+        };
         let mut id = if is_null(raw) {
             context.first(access)
         } else {
@@ -578,7 +589,6 @@ impl Module {
         }
         let mut used = 8;
         let mut sequences = 0u64;
-        let at = |offset: u64| Hpa::new(page.get() + offset);
         while id != NO_FIELD && used + 16 <= 4096 {
             let Some((_, i)) = context.find(FieldId(id)) else {
                 break;
@@ -597,7 +607,7 @@ impl Module {
                 }
                 for _ in 0..f.elements {
                     let value = self.read_field(machine, context, FieldId(id), access);
-                    memory.write_u64(at(used), value.unwrap_or(0));
+                    put(used, value.unwrap_or(0));
                     used += 8;
                     id = context.next(FieldId(id), access);
                 }
@@ -608,13 +618,13 @@ impl Module {
                 break;
             }
             let last = u64::from(f.elements - 1) << 34 | (fields - 1) << 38;
-            memory.write_u64(at(header), first | last);
+            put(header, first | last);
             sequences += 1;
             if full {
                 break;
             }
         }
-        memory.write_u64(page, used | sequences << 16);
+        put(0, used | sequences << 16);
         if id == NO_FIELD {
             (Status::SUCCESS, NO_FIELD)
         } else {
@@ -735,7 +745,7 @@ impl<M: Machine> Call<'_, M> {
         self.r[R8] = NO_FIELD;
         self.lp_initialized()?;
         self.check_shared(page, 4096, Operand::RDX)?;
-        let at = Hpa::new(page & !self.module.platform.key_id_mask());
+        let at = self.host_memory(page);
         let access = Access::Host { debug: false };
         let (status, next) = self.module.dump(self.machine, raw, access, at);
         self.r[R8] = next;
@@ -832,7 +842,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
             return Err(Status::OPERAND_INVALID.with(Operand::RDX).into());
         }
         let at = self.guest_operand(page, true, true, Operand::RDX)?;
-        let (status, next) = self.module.dump(self.machine, raw, Access::Guest, at);
+        let (status, next) = self.module.dump(self.machine, raw, Access::Guest, Some(at));
         self.vcpu.set_gpr(R8, next);
         match status {
             Status::SUCCESS => Ok(()),

@@ -6,7 +6,7 @@ use tdx_abi::{Operand, PageType, Status, layout::PAMT_ENTRY_SIZE, page::level_si
 
 use crate::call::Call;
 use crate::lock::{Lock, Mode};
-use crate::machine::Machine;
+use crate::machine::{Machine, Range};
 use crate::module::Module;
 
 /// Where the three PAMT entries of a 4 KiB page are: by level.
@@ -39,6 +39,23 @@ impl Module {
             let index = offset / level_size(level as u8);
             Hpa::new(tdmr.pamt[level].base + index * PAMT_ENTRY_SIZE)
         }))
+    }
+
+    /// Whether the page at `pa` belongs to a TD or to the module. Hardware would have its content
+    /// encrypted: what accesses memory for the host must not touch it.
+    pub fn is_private<Mem: PhysMemory>(&self, memory: &Mem, pa: u64) -> bool {
+        let page = pa & !self.platform.key_id_mask() & !0xfff;
+        let in_pamt = |r: &Range| r.base < page + 4096 && page < r.base + r.size;
+        let mut tdmrs = self.tdmrs[..self.num_tdmrs].iter();
+        if tdmrs.any(|t| t.pamt.iter().any(in_pamt)) {
+            return true;
+        }
+        let Some(block) = self.pamt_entries(page) else {
+            return false;
+        };
+        let page_type = |level: usize| memory.read_u8(plus(block[level], TYPE));
+        let of_td = |t: u8| t != PageType::Nda as u8 && t != PageType::Rsvd as u8;
+        of_td(page_type(2)) || of_td(page_type(1)) || of_td(page_type(0))
     }
 }
 

@@ -54,8 +54,10 @@ impl<M: Machine> Call<'_, M> {
         self.check_shared(source, 4096, Operand::R9)?;
         let pamt = self.lock_page(page, Operand::R8, Mode::Exclusive, PageType::Nda)?;
         let memory = self.mem();
-        let source = source & !self.module.platform.key_id_mask();
-        memory.copy_page(Hpa::new(source), Hpa::new(page));
+        match self.host_memory(source) {
+            Some(source) => memory.copy_page(source, Hpa::new(page)),
+            None => memory.zero(Hpa::new(page), 4096),
+        }
         memory.write_u64(walk.at, leaf_entry(page, RWX, State::Mapped));
         measure::extend(td.tdcs, &measure::page_add(gpa));
         td.tdr.add_children(1);

@@ -1,6 +1,5 @@
 //! TDH.MNG.INIT: TD_PARAMS.
 
-use gpa::Hpa;
 use memory::PhysMemory;
 use tdx_abi::{HostLeaf, OpState, Operand, Status, cpuid, layout::TdParams, td};
 use zerocopy::{FromZeros, IntoBytes};
@@ -48,8 +47,9 @@ impl<M: Machine> Call<'_, M> {
         let td = self.lock_td(tdr, Operand::RCX, Mode::Exclusive, None, leaf)?;
         self.check_shared(params_pa, TdParams::ALIGN, Operand::RDX)?;
         let mut params = TdParams::new_zeroed();
-        let at = Hpa::new(params_pa & !self.module.platform.key_id_mask());
-        self.mem().read_bytes(at, params.as_mut_bytes());
+        if let Some(at) = self.host_memory(params_pa) {
+            self.mem().read_bytes(at, params.as_mut_bytes());
+        }
         let tdcs = td.tdcs;
         tdcs.set_num_vcpus(0);
         tdcs.set_num_assoc_vcpus(0);

@@ -199,19 +199,24 @@ impl<M: Machine> Call<'_, M> {
         if info_size < TdSysInfo::SIZE {
             return Err(Status::OPERAND_INVALID.with(Operand::RDX));
         }
-        let key_ids = self.module.platform.key_id_mask();
         let memory = self.mem();
-        let info_at = Hpa::new(info_pa & !key_ids);
-        memory.zero(info_at, TdSysInfo::SIZE);
+        let info_at = self.host_memory(info_pa);
+        if let Some(at) = info_at {
+            memory.zero(at, TdSysInfo::SIZE);
+        }
         self.check_shared(cmr_pa, MAX_CMRS as u64 * 16, Operand::R8)?;
         if cmr_count < MAX_CMRS as u64 {
             return Err(Status::OPERAND_INVALID.with(Operand::R9));
         }
-        memory.write_bytes(info_at, self.describe().as_bytes());
-        for (i, cmr) in self.module.platform.cmrs.iter().enumerate() {
-            let at = (cmr_pa & !key_ids) + 16 * i as u64;
-            memory.write_u64(Hpa::new(at), cmr.base);
-            memory.write_u64(Hpa::new(at + 8), cmr.size);
+        if let Some(at) = info_at {
+            memory.write_bytes(at, self.describe().as_bytes());
+        }
+        if let Some(table) = self.host_memory(cmr_pa) {
+            for (i, cmr) in self.module.platform.cmrs.iter().enumerate() {
+                let at = table.get() + 16 * i as u64;
+                memory.write_u64(Hpa::new(at), cmr.base);
+                memory.write_u64(Hpa::new(at + 8), cmr.size);
+            }
         }
         self.r[RDX] = TdSysInfo::SIZE;
         self.r[R9] = MAX_CMRS as u64;
