@@ -198,6 +198,9 @@ mod tests {
         };
         assert_eq!(ioapic.set_line(4, true), Some(message));
         assert_eq!(ioapic.set_line(99, true), None);
+        ioapic.set_line(4, false);
+        program(&mut ioapic, 4, MASKED | 0x31);
+        assert_eq!(ioapic.set_line(4, true), None, "masked");
     }
 
     #[test]
