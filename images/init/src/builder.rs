@@ -241,6 +241,16 @@ impl<'a> System<'a> {
         (pd, self.pds[index as usize])
     }
 
+    /// Whether an address that ends in `address_low` can be in the MiB below
+    /// that PD's stack.
+    pub fn is_below_stack(&self, pd: usize, address_low: u32) -> bool {
+        let mut maps = self.image.maps.iter().filter(|map| map.pd as usize == pd);
+        maps.any(|map| {
+            let stack = map.vaddr + self.region(map).size == pd_layout::STACK_TOP;
+            stack && (map.vaddr as u32).wrapping_sub(address_low).wrapping_sub(1) < 1 << 20
+        })
+    }
+
     /// The region that `map` maps.
     pub fn region(&self, map: &Map) -> &'a Region {
         match self.image.regions.get(map.region as usize) {

@@ -51,6 +51,11 @@ fn report(system: &System<'_>, pd: usize, fault: Fault) {
         .get(pd)
         .map_or("?", |pd| name_str(&pd.name));
     println!("init: {name} stopped: {fault}");
+    if let Fault::Memory { address_low, .. } = fault
+        && system.is_below_stack(pd, address_low)
+    {
+        println!("init: {name}: that is below its stack: raise its stack_size in system.xml");
+    }
 }
 
 /// PDs that wait for late memory, and the end of the address each waits for.
