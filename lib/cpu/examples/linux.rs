@@ -23,6 +23,7 @@ const BOOT_PARAMS: u64 = 0x9000;
 const COMMAND_LINE: u64 = 0xa000;
 const KERNEL: u64 = 0x100_0000;
 const INITRD: u64 = 0x1800_0000;
+const ACPI: u64 = 0xe_0000;
 /// Ticks of the TSC per second; one instruction is one tick.
 const TSC_HZ: u32 = 1_000_000_000;
 
@@ -63,15 +64,41 @@ struct Devices {
 fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
     match leaf {
         0 => [0x16, 0x756e_6547, 0x6c65_746e, 0x4965_6e69],
-        // Skylake; SSE3 to SSE4.2, PCLMUL, AES, CX16, PCID, x2APIC, MOVBE, POPCNT,
+        // Sapphire Rapids; SSE3 to SSE4.2, PCLMUL, AES, CX16, PCID, x2APIC, MOVBE, POPCNT,
         // TSC-deadline, XSAVE, RDRAND.
         1 => [
-            0x5_06e3,
+            0x8_06f8,
             0x0001_0800,
-            1 | 1 << 1 | 1 << 9 | 1 << 13 | 1 << 17 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22
-                | 1 << 23 | 1 << 24 | 1 << 25 | 1 << 26 | 1 << 27 | 1 << 30,
-            1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 13 | 1 << 15
-                | 1 << 16 | 1 << 19 | 1 << 23 | 1 << 24 | 1 << 25 | 1 << 26,
+            1 | 1 << 1
+                | 1 << 9
+                | 1 << 13
+                | 1 << 17
+                | 1 << 19
+                | 1 << 20
+                | 1 << 21
+                | 1 << 22
+                | 1 << 23
+                | 1 << 24
+                | 1 << 25
+                | 1 << 26
+                | 1 << 27
+                | 1 << 30
+                | 1 << 31,
+            1 | 1 << 3
+                | 1 << 4
+                | 1 << 5
+                | 1 << 6
+                | 1 << 8
+                | 1 << 9
+                | 1 << 11
+                | 1 << 13
+                | 1 << 15
+                | 1 << 16
+                | 1 << 19
+                | 1 << 23
+                | 1 << 24
+                | 1 << 25
+                | 1 << 26,
         ],
         // FSGSBASE, SMEP, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB; RDPID, UMIP.
         7 if sub == 0 => [
@@ -85,8 +112,15 @@ fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
         0x15 => [1, 40, 25_000_000, 0],
         0x16 => [1000, 1000, 100, 0],
         0x8000_0000 => [0x8000_0008, 0, 0, 0],
+        // KVM without features: what makes Linux take x2APIC without interrupt remapping.
+        0x4000_0000 => [0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d],
         // LAHF, LZCNT, PREFETCHW; SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
-        0x8000_0001 => [0, 0, 1 | 1 << 5 | 1 << 8, 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29],
+        0x8000_0001 => [
+            0,
+            0,
+            1 | 1 << 5 | 1 << 8,
+            1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29,
+        ],
         0x8000_0007 => [0, 0, 0, 1 << 8],
         0x8000_0008 => [0x302e, 0, 0, 0],
         _ => [0; 4],
@@ -184,7 +218,12 @@ impl Devices {
                 println!("[exit {exit:x?} at {:#x}]", cpu.rip());
                 println!(
                     "[CR0 {:#x} CR2 {:#x} CR3 {:#x} CR4 {:#x} EFER {:#x} RFLAGS {:#x}]",
-                    cpu.cr0(), cpu.cr2(), cpu.cr3(), cpu.cr4(), cpu.efer(), cpu.rflags()
+                    cpu.cr0(),
+                    cpu.cr2(),
+                    cpu.cr3(),
+                    cpu.cr4(),
+                    cpu.efer(),
+                    cpu.rflags()
                 );
                 for number in 0..16 {
                     print!("[r{number} {:#x}] ", cpu.gpr(number));
@@ -200,11 +239,58 @@ impl Devices {
     }
 }
 
+/// An ACPI table at `at`: signature, length, checksum, contents.
+fn acpi_table(m: &Window, at: u64, signature: &[u8; 4], revision: u8, body: &[u8]) {
+    let mut table = Vec::from(signature);
+    table.extend((36 + body.len() as u32).to_le_bytes());
+    table.extend([revision, 0]);
+    table.extend(b"SEPTUMSOFTCPU ");
+    table.extend([1, 0, 0, 0, b'S', b'E', b'P', b'T', 1, 0, 0, 0]);
+    table.extend(body);
+    let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    table[9] = sum.wrapping_neg();
+    m.write_bytes(Hpa::new(at), &table);
+}
+
+/// The least ACPI that makes Linux use the local APIC: no other hardware.
+fn acpi(m: &Window) {
+    let (xsdt, fadt, dsdt, madt) = (ACPI + 0x40, ACPI + 0x100, ACPI + 0x300, ACPI + 0x400);
+    let mut rsdp = Vec::from(*b"RSD PTR \0SEPTUM\x02");
+    rsdp.extend(0u32.to_le_bytes());
+    rsdp.extend(36u32.to_le_bytes());
+    rsdp.extend(xsdt.to_le_bytes());
+    rsdp.extend([0; 4]);
+    let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    rsdp[8] = sum(&rsdp[..20]).wrapping_neg();
+    rsdp[32] = sum(&rsdp).wrapping_neg();
+    m.write_bytes(Hpa::new(ACPI), &rsdp);
+    let tables: Vec<u8> = [fadt, madt]
+        .iter()
+        .flat_map(|at| at.to_le_bytes())
+        .collect();
+    acpi_table(m, xsdt, b"XSDT", 1, &tables);
+    let mut body = [0; 276 - 36];
+    // IAPC_BOOT_ARCH: no VGA, no RTC; flags: hardware-reduced, WBINVD; X_DSDT.
+    body[109 - 36..111 - 36].copy_from_slice(&0x24u16.to_le_bytes());
+    body[112 - 36..116 - 36].copy_from_slice(&(1u32 << 20 | 1).to_le_bytes());
+    body[131 - 36] = 5;
+    body[140 - 36..148 - 36].copy_from_slice(&dsdt.to_le_bytes());
+    acpi_table(m, fadt, b"FACP", 6, &body);
+    acpi_table(m, dsdt, b"DSDT", 2, &[]);
+    // Local APIC at its usual address; one processor.
+    let madt_body = [0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0, 8, 0, 0, 1, 0, 0, 0];
+    acpi_table(m, madt, b"APIC", 5, &madt_body);
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let kernel = std::fs::read(&arguments[1]).expect("the kernel");
-    let initrd = arguments.get(2).map(|path| std::fs::read(path).expect("the initrd"));
-    let most: u64 = arguments.get(3).map_or(4000, |n| n.parse().expect("a number"));
+    let initrd = arguments
+        .get(2)
+        .map(|path| std::fs::read(path).expect("the initrd"));
+    let most: u64 = arguments
+        .get(3)
+        .map_or(4000, |n| n.parse().expect("a number"));
 
     let mut machine = Plain {
         memory: HostMemory::new(Hpa::new(0), MEMORY),
@@ -230,22 +316,28 @@ fn main() {
     m.write_bytes(Hpa::new(KERNEL), &kernel[body..]);
     m.write_bytes(Hpa::new(BOOT_PARAMS + 0x1f1), &kernel[0x1f1..0x290]);
     m.write_u8(Hpa::new(BOOT_PARAMS + 0x210), 0xff);
+    acpi(m);
+    m.write_u64(Hpa::new(BOOT_PARAMS + 0x70), ACPI);
     m.write_u32(Hpa::new(BOOT_PARAMS + 0x228), COMMAND_LINE as u32);
-    let command_line = b"console=ttyS0 earlyprintk=serial,ttyS0,keep nokaslr acpi=off pci=off \
-        nosmp no_timer_check tsc=reliable clocksource=tsc random.trust_cpu=on panic=-1 mitigations=off\0";
+    let command_line = b"console=ttyS0 earlyprintk=serial,ttyS0nokaslr pci=off \
+        maxcpus=1 no_timer_check tsc=reliable clocksource=tsc random.trust_cpu=on panic=-1 mitigations=off\0";
     m.write_bytes(Hpa::new(COMMAND_LINE), command_line);
     if let Some(initrd) = &initrd {
         m.write_bytes(Hpa::new(INITRD), initrd);
         m.write_u32(Hpa::new(BOOT_PARAMS + 0x218), INITRD as u32);
         m.write_u32(Hpa::new(BOOT_PARAMS + 0x21c), initrd.len() as u32);
     }
-    let map = [(0x1_0000u64, 0x9_0000u64), (0x10_0000, MEMORY - 0x10_0000)];
+    let map = [
+        (0x1_0000, 0x9_0000, 1),
+        (ACPI, 0x1000, 3),
+        (0x10_0000, MEMORY - 0x10_0000, 1),
+    ];
     m.write_u8(Hpa::new(BOOT_PARAMS + 0x1e8), map.len() as u8);
-    for (i, (start, len)) in map.into_iter().enumerate() {
+    for (i, (start, len, kind)) in map.into_iter().enumerate() {
         let at = BOOT_PARAMS + 0x2d0 + 20 * i as u64;
         m.write_u64(Hpa::new(at), start);
         m.write_u64(Hpa::new(at + 8), len);
-        m.write_u32(Hpa::new(at + 16), 1);
+        m.write_u32(Hpa::new(at + 16), kind);
     }
 
     let mut cpu = Box::new(Cpu::new());
@@ -260,7 +352,10 @@ fn main() {
         cr4::PAE | cr4::VMXE,
         efer::LME | efer::LMA | efer::NXE | efer::SCE,
     );
-    cpu.set_gdtr(Table { base: GDT, limit: 0x1f });
+    cpu.set_gdtr(Table {
+        base: GDT,
+        limit: 0x1f,
+    });
     let flat = |selector, rights| Segment {
         selector,
         base: 0,
@@ -306,6 +401,10 @@ fn main() {
     }
     let seconds = start.elapsed().as_secs_f64();
     let millions = cpu.retired() as f64 / 1e6;
-    println!("\n[{millions:.0} M instructions in {seconds:.1} s: {:.1} M/s; RIP {:#x}]", millions / seconds, cpu.rip());
+    println!(
+        "\n[{millions:.0} M instructions in {seconds:.1} s: {:.1} M/s; RIP {:#x}]",
+        millions / seconds,
+        cpu.rip()
+    );
     println!("[exits by reason: {:?}; TSC {TSC_HZ} Hz]", devices.exits);
 }

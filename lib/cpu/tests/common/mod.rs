@@ -133,6 +133,8 @@ impl Test {
         for (i, descriptor) in descriptors.into_iter().enumerate() {
             test.poke(GDT + 8 * i as u64, descriptor);
         }
+        // No I/O permission map.
+        test.poke(TSS + 96, 0x68 << 48);
         test.poke(TSS + 4, STACK - 0x1000);
         test.poke(TSS + 36, STACK - 0x2000);
 
@@ -145,12 +147,24 @@ impl Test {
         cpu.set_control_registers(
             cr0::PE | cr0::PG | cr0::NE | cr0::ET | cr0::WP,
             TABLES,
-            cr4::PAE | cr4::MCE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE | cr4::PGE | cr4::FSGSBASE,
+            cr4::PAE
+                | cr4::MCE
+                | cr4::OSFXSR
+                | cr4::OSXMMEXCPT
+                | cr4::OSXSAVE
+                | cr4::PGE
+                | cr4::FSGSBASE,
             efer::LME | efer::LMA | efer::NXE | efer::SCE,
         );
         cpu.set_xcr0(3);
-        cpu.set_gdtr(cpu::Table { base: GDT, limit: 0x3f });
-        cpu.set_idtr(cpu::Table { base: IDT, limit: 0xfff });
+        cpu.set_gdtr(cpu::Table {
+            base: GDT,
+            limit: 0x3f,
+        });
+        cpu.set_idtr(cpu::Table {
+            base: IDT,
+            limit: 0xfff,
+        });
         let flat = |selector, rights| Segment {
             selector,
             base: 0,
@@ -179,9 +193,13 @@ impl Test {
         self.machine.memory.window().read_u64(Hpa::new(at))
     }
     pub fn load(&mut self, at: u64, bytes: &[u8]) {
-        self.machine.memory.window().write_bytes(Hpa::new(at), bytes);
+        self.machine
+            .memory
+            .window()
+            .write_bytes(Hpa::new(at), bytes);
         for page in 0..=bytes.len() as u64 / 4096 {
-            self.code.invalidate_frame(Hpa::new(at + page * 4096).frame());
+            self.code
+                .invalidate_frame(Hpa::new(at + page * 4096).frame());
         }
     }
     /// Assembles for address `at` and puts it there.
@@ -197,7 +215,12 @@ impl Test {
     }
     /// An interrupt gate to `at`.
     pub fn gate(&mut self, vector: u8, at: u64, ist: u64, dpl: u64) {
-        let low = at & 0xffff | (CODE64 as u64) << 16 | ist << 32 | 0x8e << 40 | dpl << 45 | (at >> 16 & 0xffff) << 48;
+        let low = at & 0xffff
+            | (CODE64 as u64) << 16
+            | ist << 32
+            | 0x8e << 40
+            | dpl << 45
+            | (at >> 16 & 0xffff) << 48;
         self.poke(IDT + 16 * vector as u64, low);
         self.poke(IDT + 16 * vector as u64 + 8, at >> 32);
     }
@@ -214,7 +237,12 @@ impl Test {
     /// Runs to HLT.
     pub fn halt(&mut self) {
         let exit = self.exit();
-        assert_eq!(exit.reason, cpu::reason::HLT, "{exit:x?} at {:#x}", self.cpu.rip());
+        assert_eq!(
+            exit.reason,
+            cpu::reason::HLT,
+            "{exit:x?} at {:#x}",
+            self.cpu.rip()
+        );
     }
     pub fn gpr(&self, number: usize) -> u64 {
         self.cpu.gpr(number)
