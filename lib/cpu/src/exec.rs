@@ -458,8 +458,11 @@ impl Cpu {
                         t!(self.read::<u64, M>(env, self.address(op)))
                     };
                     let back = self.regs[16].wrapping_add(op.next());
-                    if is_canonical(target) {
-                        t!(self.push64(env, back));
+                    // Processors push first, so a page fault there comes before the #GP.
+                    let rsp = self.regs[gpr::RSP];
+                    t!(self.push64(env, back));
+                    if !is_canonical(target) {
+                        self.regs[gpr::RSP] = rsp;
                     }
                     go!(target)
                 }
@@ -591,7 +594,8 @@ impl Cpu {
         value: u64,
     ) -> Result<(), Trap> {
         let rsp = self.regs[gpr::RSP].wrapping_sub(8);
-        self.write(env, rsp, value)?;
+        let result = self.write(env, rsp, value);
+        self.on_stack(result)?;
         self.regs[gpr::RSP] = rsp;
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::Env;
 use crate::flags::rflags;
 use crate::machine::Machine;
 use crate::op::{Op, flag};
-use crate::state::{Cpu, Segment, Trap, cr0, cr4, efer, gpr, is_canonical, seg};
+use crate::state::{Cpu, Segment, Stop, Trap, cr0, cr4, efer, gpr, is_canonical, seg};
 
 /// Exception vectors with a selector as error code.
 pub(crate) const TS: u8 = 10;
@@ -420,7 +420,21 @@ impl Cpu {
     ) -> Result<u64, Trap> {
         let at = self.stack_address(self.regs[gpr::RSP].wrapping_add(offset));
         let mode = self.mode();
-        self.read_slow(env, at, bytes, mode)
+        let result = self.read_slow(env, at, bytes, mode);
+        self.on_stack(result)
+    }
+
+    /// Makes a non-canonical address that of a stack access: `#SS(0)`, whatever segment the
+    /// instruction's memory operand has.
+    #[inline(always)]
+    pub(crate) fn on_stack<T>(&mut self, result: Result<T, Trap>) -> Result<T, Trap> {
+        if result.is_err() && matches!(self.stop, Stop::NonCanonical) {
+            self.stop = Stop::Exception {
+                vector: SS,
+                error_code: Some(0),
+            };
+        }
+        result
     }
 
     /// The linear address of a stack offset.
@@ -462,7 +476,8 @@ impl Cpu {
         let rsp = self.regs[gpr::RSP].wrapping_sub(bytes);
         let at = self.stack_address(rsp);
         let mode = self.mode();
-        self.write_slow(env, at, bytes, value, mode)?;
+        let result = self.write_slow(env, at, bytes, value, mode);
+        self.on_stack(result)?;
         self.set_stack_pointer(rsp);
         Ok(())
     }

@@ -77,12 +77,20 @@ impl Cpu {
             portion(self, 1)?;
             return Ok(true);
         }
+        if op.has(flag::ADDRESS32) {
+            // Processors clear the high halves first of all, even if nothing is repeated.
+            self.set_index(op, gpr::RCX, self.regs[gpr::RCX]);
+            if matches!(op.kind, Kind::Movs | Kind::Lods | Kind::Cmps) {
+                self.set_index(op, gpr::RSI, self.regs[gpr::RSI]);
+            }
+            if op.kind != Kind::Lods {
+                self.set_index(op, gpr::RDI, self.regs[gpr::RDI]);
+            }
+        }
         let mut left = PORTION;
         loop {
             let count = self.index(op, gpr::RCX);
             if count == 0 {
-                // With a 32-bit address size, RCX's high half is cleared all the same.
-                self.set_index(op, gpr::RCX, 0);
                 return Ok(true);
             }
             if left == 0 {
@@ -181,8 +189,9 @@ impl Cpu {
                     cpu.step_index(op, gpr::RDI, 1);
                 }
                 _ => {
-                    let x = cpu.read::<T, M>(env, cpu.source(op))?;
+                    // Where both fault, it is the destination's fault that processors report.
                     let y = cpu.read::<T, M>(env, cpu.destination(op))?;
+                    let x = cpu.read::<T, M>(env, cpu.source(op))?;
                     cpu.flags.sub(x, y);
                     cpu.step_index(op, gpr::RSI, 1);
                     cpu.step_index(op, gpr::RDI, 1);

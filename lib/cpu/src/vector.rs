@@ -140,12 +140,12 @@ impl Cpu {
         if touches_xmm || !form.mmx {
             self.check_sse()?;
         }
+        if form.mmx && self.fpu.x87.pending() {
+            return self.raise(MF);
+        }
         let at = if form.bytes > 0 { self.address(op) } else { 0 };
         if form.aligned && at % 16 != 0 {
             return self.general_protection();
-        }
-        if form.mmx && self.fpu.x87.pending() {
-            return self.raise(MF);
         }
         let src = match form.src {
             Place::Xmm => *self.xmm(op.b),
@@ -429,6 +429,7 @@ impl Cpu {
             fpu::Env::Protected32
         };
         let done = match form.op {
+            X87Op::Ldenv | X87Op::Rstor if self.fpu.x87.pending() => Err(fpu::MathFault),
             X87Op::Ldenv => {
                 let mut image = [0; 28];
                 self.read_bytes(env, at, &mut image[..bytes.min(28)])?;
@@ -494,8 +495,12 @@ impl Cpu {
                 return self.general_protection();
             }
             let mut image = [0; FXSAVE_BYTES];
+            let saves = matches!(mnemonic, Mn::Fxsave | Mn::Fxsave64);
+            if saves {
+                self.probe_write(env, at, FXSAVE_BYTES as u64)?;
+            }
             self.read_bytes(env, at, &mut image)?;
-            if matches!(mnemonic, Mn::Fxsave | Mn::Fxsave64) {
+            if saves {
                 fpu::image::fxsave(&self.fpu, &mut image, layout);
                 return self.write_bytes(env, at, &image);
             }
@@ -544,6 +549,7 @@ impl Cpu {
             }
         };
         let mut image = [0; XSAVE_BYTES];
+        self.probe_write(env, at, XSAVE_BYTES as u64)?;
         self.read_bytes(env, at, &mut image)?;
         fpu::image::xsave(&self.fpu, &mut image, layout, kind, wanted & enabled);
         self.write_bytes(env, at, &image)
