@@ -106,6 +106,8 @@ pub struct Tdcs<M> {
 
 /// Offsets in TDCS that are not metadata fields.
 pub mod tdcs_offset {
+    /// What TDH.MNG.INIT sets; zero before. The migration key is in between.
+    pub const FIELDS: [core::ops::Range<u64>; 2] = [0x80..0x5e0, 0x600..0x1000];
     /// Lock of OP_STATE.
     pub const OP_STATE_LOCK: u64 = 0xc;
     /// Lock of the Secure EPT tree.

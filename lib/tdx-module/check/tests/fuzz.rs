@@ -15,8 +15,8 @@ use zerocopy::IntoBytes;
 const CALLS: u64 = 10_000_000;
 const THREADS: u64 = 4;
 /// Calls before the invariants are checked, and before a fresh machine is taken.
-const CHECK_EVERY: u64 = 20_000;
-const FRESH_EVERY: u64 = 100_000;
+const CHECK_EVERY: u64 = 5_000;
+const FRESH_EVERY: u64 = 5_000;
 /// Host memory that calls get operands from.
 const POOL: Range = Range {
     base: TDMR,
@@ -87,7 +87,7 @@ impl Fuzz {
 
     fn gpa(&mut self) -> u64 {
         match self.random.below(4) {
-            0 => self.random.below(16) << 12,
+            0 => self.random.below(64) << 12,
             1 => self.random.below(4) << 21 | self.random.below(512) << 12,
             2 => self.random.below(4) << 21,
             _ => self.random.below(4) << (12 + 9 * self.random.below(5)),
@@ -115,24 +115,25 @@ impl Fuzz {
         }
     }
 
-    fn seamcall(&mut self, lp: usize, regs: Regs) {
-        let good = match self.bed.seamcall(lp, regs) {
+    fn seamcall(&mut self, lp: usize, given: Regs) -> bool {
+        let good = match self.bed.seamcall(lp, given) {
             Ok(regs) => Status(regs[RAX]).is_success(),
             Err(_) => true,
         };
-        let leaf = HostLeaf::from_number(regs[RAX] as u16);
+        let leaf = HostLeaf::from_number(given[RAX] as u16);
         if let Some(i) = HostLeaf::ALL.iter().position(|&l| Some(l) == leaf) {
             self.succeeded[i] += u64::from(good);
         }
+        good
     }
 
-    fn call(&mut self, lp: usize, leaf: HostLeaf, operands: &[(usize, u64)]) {
+    fn call(&mut self, lp: usize, leaf: HostLeaf, operands: &[(usize, u64)]) -> bool {
         let mut regs = Regs::default();
         regs[RAX] = u64::from(leaf.number());
         for &(register, value) in operands {
             regs[register] = value;
         }
-        self.seamcall(lp, regs);
+        self.seamcall(lp, regs)
     }
 
     fn host(&mut self, lp: usize) {
@@ -141,8 +142,14 @@ impl Fuzz {
         } else {
             u64::from(self.random.of(HostLeaf::ALL).number())
         };
-        // Shutting down ends everything.
-        if leaf == u64::from(HostLeaf::SysShutdown.number()) && !self.random.one_in(2000) {
+        // These end a TD, or everything: not too soon.
+        let ends = [
+            HostLeaf::SysShutdown,
+            HostLeaf::MngVpflushdone,
+            HostLeaf::MngKeyFreeid,
+        ];
+        let ends = ends.iter().any(|l| u64::from(l.number()) == leaf);
+        if ends && !self.random.one_in(50) {
             return;
         }
         let mut regs = Regs::default();
@@ -167,9 +174,12 @@ impl Fuzz {
     /// Calls that mean something more often.
     fn plausible(&mut self, lp: usize) {
         use HostLeaf as L;
-        let tdr = self.random.of(&self.tds.clone());
-        let vcpu = self.random.of(&self.vcpus.clone());
-        let level = self.random.below(8) / 5;
+        // Mostly those that were complete from the start.
+        let most = !self.random.one_in(4);
+        let (tds, vcpus) = (self.tds.len(), self.vcpus.len());
+        let tdr = self.tds[self.random.below(if most { 2 } else { tds as u64 }) as usize];
+        let vcpu = self.vcpus[self.random.below(if most { 4 } else { vcpus as u64 }) as usize];
+        let level = self.random.below(8) / 6;
         let gpa = self.gpa() >> (12 + 9 * level) << (12 + 9 * level) | level;
         let page = match level {
             0 => self.page(),
@@ -177,7 +187,7 @@ impl Fuzz {
         };
         let at = [(RCX, gpa), (RDX, tdr)];
         let with = [(RCX, gpa), (RDX, tdr), (R8, page), (R9, 0x30_0000)];
-        let (leaf, operands): (L, &[(usize, u64)]) = match self.random.below(20) {
+        let (leaf, operands): (L, &[(usize, u64)]) = match self.random.below(30) {
             0 => (L::MemPageAug, &with),
             1 => (L::MemRangeBlock, &at),
             2 => (L::MemTrack, &[(RCX, tdr)]),
@@ -210,10 +220,25 @@ impl Fuzz {
             17 => (L::PhymemPageReclaim, &[(RCX, page)]),
             18 => {
                 let key_id = 33 + self.random.below(31);
-                self.bed
-                    .call(lp, L::MngCreate, &[(RCX, page), (RDX, key_id)]);
+                if self.call(lp, L::MngCreate, &[(RCX, page), (RDX, key_id)]) {
+                    self.tds.push(page);
+                }
                 return;
             }
+            19 => {
+                if self.call(lp, L::VpCreate, &[(RCX, page), (RDX, tdr)]) {
+                    self.vcpus.push(page);
+                }
+                return;
+            }
+            20 => (L::VpAddcx, &[(RCX, page), (RDX, vcpu)]),
+            21 => (L::VpInit, &[(RCX, vcpu)]),
+            22 => (L::MngAddcx, &[(RCX, page), (RDX, tdr)]),
+            23 => (L::MngKeyConfig, &[(RCX, tdr)]),
+            24 => (L::MngInit, &[(RCX, tdr), (RDX, TD_PARAMS)]),
+            25 => (L::MemPageAdd, &with),
+            26 => (L::MrExtend, &at),
+            27 if self.random.one_in(10) => (L::MrFinalize, &[(RCX, tdr)]),
             _ => (L::MemSeptRd, &at),
         };
         if leaf == L::VpEnter && self.random.one_in(2) {

@@ -50,16 +50,32 @@ impl<M: Machine> Call<'_, M> {
         if let Some(at) = self.host_memory(params_pa) {
             self.mem().read_bytes(at, params.as_mut_bytes());
         }
-        let tdcs = td.tdcs;
+        let result = self.initialize(td.tdr, td.tdcs, &params);
+        if result.is_err() {
+            // As it was after TDH.MNG.ADDCX.
+            for fields in tdcs_offset::FIELDS {
+                let len = fields.end - fields.start;
+                self.mem().zero(td.tdcs.at(fields.start), len);
+            }
+        }
+        result
+    }
+
+    fn initialize(
+        &mut self,
+        tdr: Tdr<M::Memory>,
+        tdcs: Tdcs<M::Memory>,
+        params: &TdParams,
+    ) -> Result<Done, Status> {
         tdcs.set_num_vcpus(0);
         tdcs.set_num_assoc_vcpus(0);
         tdcs.set_epoch(1);
         let timeout = LOCK_TIMEOUT_US * self.module.platform.tsc_hz / 1_000_000;
         tdcs.set_hp_lock_timeout(timeout);
-        self.configure(td.tdr, tdcs, &params)?;
-        self.configure_cpuid(tdcs, &params)?;
+        self.configure(tdr, tdcs, params)?;
+        self.configure_cpuid(tdcs, params)?;
         let arch = self
-            .arch_capabilities(tdcs, &params)
+            .arch_capabilities(tdcs, params)
             .ok_or(Status::OPERAND_INVALID.with(Operand::IA32_ARCH_CAPABILITIES_CONFIG))?;
         tdcs.set_arch_capabilities(arch);
         Capabilities::of(self.machine, self.lp).set_virtual_msrs(tdcs);
