@@ -78,12 +78,13 @@ impl Cpu {
             return Ok(true);
         }
         if op.has(flag::ADDRESS32) {
-            // Processors clear the high halves first of all, even if nothing is repeated.
+            // Processors clear RCX's high half first of all, even if nothing is repeated; for
+            // the two fast string operations those of the addresses, too.
             self.set_index(op, gpr::RCX, self.regs[gpr::RCX]);
-            if matches!(op.kind, Kind::Movs | Kind::Lods | Kind::Cmps) {
+            if op.kind == Kind::Movs {
                 self.set_index(op, gpr::RSI, self.regs[gpr::RSI]);
             }
-            if op.kind != Kind::Lods {
+            if matches!(op.kind, Kind::Movs | Kind::Stos) {
                 self.set_index(op, gpr::RDI, self.regs[gpr::RDI]);
             }
         }
