@@ -1,8 +1,8 @@
 //! What may differ at an exception: traces that processors leave and the SDM doesn't define.
 
-use crate::layout::{DATA, PAGE, STACK};
+use crate::layout::PAGE;
 use crate::state::{End, Outcome};
-use iced_x86::{FlowControl, Instruction, Mnemonic};
+use iced_x86::{Instruction, Mnemonic};
 
 /// Makes `software` equal to `native` in those things that the instruction at which both ended in
 /// an exception leaves open. Everything else stays, to be compared.
@@ -14,21 +14,6 @@ pub fn forgive(instruction: &Instruction, native: &Outcome, software: &mut Outco
     if uses_mmx {
         forgive_mmx(native, software);
     }
-    // Processors write the return address before they look at the target. Below the stack
-    // pointer nothing is anybody's.
-    if instruction.flow_control() == FlowControl::IndirectCall {
-        let below = native.registers.gpr[cpu::gpr::RSP].wrapping_sub(8);
-        for (base, from, to) in [
-            (DATA, &native.data, &mut software.data),
-            (STACK, &native.stack, &mut software.stack),
-        ] {
-            let at = below.wrapping_sub(base);
-            if at <= PAGE - 8 {
-                let range = at as usize..at as usize + 8;
-                to[range.clone()].copy_from_slice(&from[range]);
-            }
-        }
-    }
     // Which byte of a long operand that leaves a page is met first is the processor's choice.
     let long = matches!(
         instruction.mnemonic(),
@@ -38,6 +23,10 @@ pub fn forgive(instruction: &Instruction, native: &Outcome, software: &mut Outco
             | Mnemonic::Fsave
             | Mnemonic::Fnstenv
             | Mnemonic::Fstenv
+            | Mnemonic::Fxsave
+            | Mnemonic::Fxsave64
+            | Mnemonic::Fxrstor
+            | Mnemonic::Fxrstor64
     );
     // So it is where a masked store begins.
     let masked = matches!(
@@ -45,9 +34,20 @@ pub fn forgive(instruction: &Instruction, native: &Outcome, software: &mut Outco
         Mnemonic::Maskmovdqu | Mnemonic::Maskmovq
     );
     if let End::Fault { address: ours, .. } = &mut software.end
-        && (long && *ours / PAGE == address / PAGE || masked && ours.abs_diff(address) < 16)
+        && (long && *ours / PAGE == address / PAGE || masked && address.wrapping_sub(*ours) < 16)
     {
         *ours = address;
+    }
+    // A long operand is stored in parts, of which some may have been written.
+    let size = instruction.memory_size().size().min(PAGE as usize);
+    if long || size == 10 {
+        let part = PAGE as usize - size;
+        for (from, to) in [
+            (&native.data, &mut software.data),
+            (&native.stack, &mut software.stack),
+        ] {
+            to[part..].copy_from_slice(&from[part..]);
+        }
     }
 }
 

@@ -472,7 +472,15 @@ fn start(random: &mut Random) -> (Registers, Page, Page) {
             Register::RSP => {
                 STACK + PAGE / 2 + random.below(8) * if random.once_in(4) { 1 } else { 8 }
             }
-            _ if POINTERS.contains(&register) => pointer_value(register),
+            _ if POINTERS.contains(&register) => {
+                // Now and then an address that only 32-bit addressing can use.
+                let high = if random.once_in(40) {
+                    random.bits() << 32
+                } else {
+                    0
+                };
+                pointer_value(register) | high
+            }
             Register::RCX if random.below(4) != 0 => random.below(40),
             Register::RAX | Register::R9 if random.below(2) == 0 => random.below(32),
             _ => random.integer(),

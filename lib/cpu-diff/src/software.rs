@@ -30,7 +30,7 @@ const STACK_FRAME: u64 = 0x4_1000;
 const SYSTEM_FRAMES: u64 = 0x5_0000;
 
 /// Supervisor pages: handlers, IDT, GDT and TSS, stack.
-const SYSTEM: u64 = 0x5500_0000;
+const SYSTEM: u64 = 0x7ac5_6000;
 const HANDLERS: u64 = SYSTEM;
 const IDT: u64 = SYSTEM + PAGE;
 const GDT: u64 = SYSTEM + 2 * PAGE;
