@@ -85,7 +85,7 @@ impl Guest {
         for (level, table) in [PML4, PML4 + 0x1000].into_iter().enumerate() {
             guest.poke(table, (PML4 + 0x1000 * (level as u64 + 1)) | 7);
         }
-        guest.poke(PML4 + 0x2000, PML4 + 0x3000 | 7);
+        guest.poke(PML4 + 0x2000, (PML4 + 0x3000) | 7);
         guest.poke(PML4 + 0x2000 + 8 * (WINDOW >> 21), WINDOW_TABLE | 7);
         for page in 0..512 {
             guest.poke(PML4 + 0x3000 + 8 * page, page << 12 | 7);
