@@ -85,7 +85,8 @@ fn x87_opcode(bytes: &[u8]) -> u64 {
 /// Merges a conditional jump into the compare before it.
 fn fuse(compare: &mut Op, jump: &Op) -> bool {
     let condition = (jump.kind as u8).wrapping_sub(Kind::Jo as u8);
-    if condition > 15 || jump.immediate as i64 != jump.immediate as i32 as i64 {
+    // The parity conditions aren't worth it.
+    if condition > 15 || condition >> 1 == 5 || jump.immediate as i64 != jump.immediate as i32 as i64 {
         return false;
     }
     compare.kind = match compare.kind {
@@ -356,6 +357,9 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
     }
     if let Some(condition) = setcc_condition(i) {
         kind!(Setcc, condition);
+        if !memory0 {
+            op.kind = Kind::SetccR;
+        }
         return (op, false);
     }
     if let Some(condition) = cmov_condition(i) {
@@ -443,8 +447,16 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                 _ => Kind::Lea64,
             };
         }
-        Mn::Not => kind!(Unary, unary::NOT),
-        Mn::Neg => kind!(Unary, unary::NEG),
+        Mn::Not => match (memory0, size) {
+            (false, 2) => kind!(Not32),
+            (false, 3) => kind!(Not64),
+            _ => kind!(Unary, unary::NOT),
+        },
+        Mn::Neg => match (memory0, size) {
+            (false, 2) => kind!(Neg32),
+            (false, 3) => kind!(Neg64),
+            _ => kind!(Unary, unary::NEG),
+        },
         Mn::Inc => match (memory0, size) {
             (false, 2) => kind!(Inc32),
             (false, 3) => kind!(Inc64),

@@ -2,10 +2,25 @@
 //! everything else is a call.
 
 use crate::Env;
+use crate::code_cache::{Block, key};
+use crate::decode::mode;
 use crate::machine::Machine;
 use crate::op::{Kind, Op, flag};
-use crate::state::{Cpu, Stop, Trap, gpr, is_canonical};
+use crate::state::{Cpu, NO_FRAME, Stop, Trap, gpr, is_canonical};
 use crate::word::Word;
+use gpa::{PAGE_SHIFT, PAGE_SIZE};
+
+const PAGE_MASK: u64 = !(PAGE_SIZE - 1);
+
+/// How a block ended.
+enum Flow {
+    /// RIP is set, and the next block may follow.
+    Chain,
+    /// RIP is set, and the outer loop must have a look.
+    Return,
+    /// An op trapped; so many were left after it.
+    Trap(usize),
+}
 
 impl Cpu {
     /// A general register (or the high byte of one) as an operand.
@@ -72,17 +87,83 @@ impl Cpu {
         self.wrap(self.regs[16].wrapping_add(op.next()))
     }
 
-    /// Runs the ops one after the other, and sets RIP to where to go on. `Err(n)`: the op
-    /// before the last `n` trapped; it is in `self.trapped`, RIP is at it.
+    /// Runs the block `block`, which starts at RIP and at host physical `hpa`, and the blocks
+    /// that follow it as long as they are found in the cache and `budget` instructions aren't
+    /// done. Sets RIP to where to go on. Gives the instructions done, in `Err` if the last one
+    /// trapped: it is in `self.trapped`, RIP is at it.
+    ///
+    /// Nothing that could need a look between two blocks (interrupts, modes, shadows) changes
+    /// in here: the instructions that change it return.
     pub(crate) fn execute<M: Machine>(
         &mut self,
         env: &mut Env<'_, '_, M>,
+        all: &[Op],
+        block: Block,
+        hpa: u64,
+        budget: u64,
+    ) -> Result<u64, u64> {
+        let mut done = block.instructions as u64;
+        // The page of the running code: linear, and where it is.
+        let mut page = self.rip & PAGE_MASK;
+        let mut frame = hpa & PAGE_MASK;
+        let first = block.first as usize;
+        let mut ops = all.get(first..first + block.ops as usize).unwrap_or(&[]);
+        self.regs[16] = self.rip;
+        self.running_frame = if hpa == NO_FRAME { NO_FRAME } else { frame };
+        self.running_second = if block.second == 0 || hpa == NO_FRAME {
+            NO_FRAME
+        } else {
+            (block.second as u64) << PAGE_SHIFT
+        };
+        loop {
+            match self.execute_block(env, ops) {
+                Flow::Chain => {}
+                Flow::Return => return Ok(done),
+                Flow::Trap(rest) => return Err(done.saturating_sub(rest as u64 + 1)),
+            }
+            if done >= budget {
+                return Ok(done);
+            }
+            let rip = self.rip;
+            if rip & PAGE_MASK != page {
+                let Some(hpa) = self.tlb.get(rip, 1, self.mask_fetch) else {
+                    return Ok(done);
+                };
+                page = rip & PAGE_MASK;
+                frame = hpa & PAGE_MASK;
+                self.running_frame = frame;
+            }
+            let key = key(frame | rip & !PAGE_MASK, mode::LONG);
+            match env.index.find(key) {
+                Some(block) if block.second == 0 => {
+                    let first = block.first as usize;
+                    ops = all.get(first..first + block.ops as usize).unwrap_or(&[]);
+                    done += block.instructions as u64;
+                }
+                _ => return Ok(done),
+            }
+            self.regs[16] = rip;
+            self.running_second = NO_FRAME;
+        }
+    }
+
+    /// Runs a block that isn't in the cache: its writes concern no decoded code.
+    #[inline(never)]
+    #[cold]
+    pub(crate) fn execute_alone<M: Machine>(
+        &mut self,
+        env: &mut Env<'_, '_, M>,
         ops: &[Op],
-    ) -> Result<(), usize> {
+        block: Block,
+    ) -> Result<u64, u64> {
+        self.execute(env, ops, block, NO_FRAME, 0)
+    }
+
+    /// Runs the ops of one block.
+    #[inline(always)]
+    fn execute_block<M: Machine>(&mut self, env: &mut Env<'_, '_, M>, ops: &[Op]) -> Flow {
         let mut rest = ops.iter();
-        let mut end = 0;
         while let Some(op) = rest.next() {
-            end = op.next();
             // What can trap.
             macro_rules! t {
                 ($e:expr) => {
@@ -91,7 +172,7 @@ impl Cpu {
                         Err(Trap) => {
                             self.trapped = *op;
                             self.rip = self.wrap(self.regs[16].wrapping_add(op.offset as u64));
-                            return Err(rest.len());
+                            return Flow::Trap(rest.len());
                         }
                     }
                 };
@@ -100,19 +181,19 @@ impl Cpu {
                 ($condition:expr) => {{
                     let to = if $condition { op.immediate } else { op.next() };
                     self.rip = self.regs[16].wrapping_add(to);
-                    return Ok(());
+                    return Flow::Chain;
                 }};
             }
             // The jump of a fused op.
             macro_rules! fused {
                 () => {{
-                    let to = if self.flags.condition(op.sub) {
+                    let to = if self.flags.condition_no_parity(op.sub) {
                         (op.immediate as i64 >> 32) as u64
                     } else {
                         op.next()
                     };
                     self.rip = self.regs[16].wrapping_add(to);
-                    return Ok(());
+                    return Flow::Chain;
                 }};
             }
             // Goes to an address that an instruction computed.
@@ -123,7 +204,7 @@ impl Cpu {
                         t!(self.general_protection());
                     }
                     self.rip = target;
-                    return Ok(());
+                    return Flow::Chain;
                 }};
             }
             macro_rules! immediate {
@@ -210,7 +291,7 @@ impl Cpu {
             macro_rules! ends {
                 ($e:expr) => {{
                     t!($e);
-                    return Ok(());
+                    return Flow::Return;
                 }};
             }
             // An op after which the block ends, and RIP is the next instruction.
@@ -218,7 +299,7 @@ impl Cpu {
                 ($e:expr) => {{
                     t!($e);
                     self.rip = self.regs[16].wrapping_add(op.next());
-                    return Ok(());
+                    return Flow::Return;
                 }};
             }
             match op.kind {
@@ -466,6 +547,20 @@ impl Cpu {
                     }
                     go!(target)
                 }
+                Kind::Not32 => self.set_reg(op.a, !self.reg::<u32>(op.a)),
+                Kind::Not64 => self.set_reg(op.a, !self.reg::<u64>(op.a)),
+                Kind::Neg32 => {
+                    let r = self.flags.sub(0, self.reg::<u32>(op.a));
+                    self.set_reg(op.a, r);
+                }
+                Kind::Neg64 => {
+                    let r = self.flags.sub(0, self.reg::<u64>(op.a));
+                    self.set_reg(op.a, r);
+                }
+                Kind::SetccR => {
+                    let value = self.flags.condition(op.sub) as u8;
+                    self.set_reg(op.a, value);
+                }
                 Kind::Cmov64R => {
                     if self.flags.condition(op.sub) {
                         self.set_reg(op.a, self.reg::<u64>(op.b));
@@ -505,19 +600,19 @@ impl Cpu {
                     if t!(self.movs(env, op)) {
                         continue;
                     }
-                    return Ok(());
+                    return Flow::Return;
                 }
                 Kind::Stos => {
                     if t!(self.stos(env, op)) {
                         continue;
                     }
-                    return Ok(());
+                    return Flow::Return;
                 }
                 Kind::Lods | Kind::Scas | Kind::Cmps => {
                     if t!(self.scan_string(env, op)) {
                         continue;
                     }
-                    return Ok(());
+                    return Flow::Return;
                 }
                 Kind::Cli => t!(self.cli()),
                 Kind::Swapgs => t!(self.swapgs()),
@@ -572,8 +667,9 @@ impl Cpu {
                 }
             }
         }
+        let end = ops.last().map_or(0, Op::next);
         self.rip = self.regs[16].wrapping_add(end);
-        Ok(())
+        Flow::Chain
     }
 
     #[inline(always)]

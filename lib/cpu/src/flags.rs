@@ -140,6 +140,16 @@ impl Flags {
         met ^ (cc & 1 != 0)
     }
 
+    /// As [`Flags::condition`], without branches, for all but the parity conditions.
+    #[inline(always)]
+    pub fn condition_no_parity(&self, cc: u8) -> bool {
+        let (of, cf, zf) = (self.of >> 63, self.cf & 1, self.zf() as u64);
+        let sf = (self.res ^ self.cf) >> 63;
+        let less = sf ^ of;
+        let all = of | cf << 1 | zf << 2 | (cf | zf) << 3 | sf << 4 | less << 6 | (zf | less) << 7;
+        (all >> (cc >> 1 & 7) ^ cc as u64) & 1 != 0
+    }
+
     #[inline(always)]
     pub fn add<T: Word>(&mut self, a: T, b: T) -> T {
         let (x, y) = (a.sext(), b.sext());
@@ -260,6 +270,9 @@ mod tests {
             let mut flags = Flags::ZERO;
             flags.set(want);
             assert_eq!(flags.get(), want);
+            for cc in (0..16).filter(|cc| cc >> 1 != 5) {
+                assert_eq!(flags.condition(cc), flags.condition_no_parity(cc));
+            }
             flags.set_zf(want & rflags::ZF == 0);
             assert_eq!(flags.get(), want ^ rflags::ZF);
         }

@@ -53,8 +53,6 @@ pub(crate) mod flag {
     pub const REP: u16 = 1 << 9;
     /// `REPNE`.
     pub const REPNE: u16 = 1 << 10;
-    /// The second instruction of this op is a conditional jump to `block + immediate >> 32`.
-    pub const FUSED: u16 = 1 << 11;
 }
 
 /// Pseudo-register: RIP of the block's start.
@@ -232,7 +230,7 @@ pub(crate) enum Kind {
     CmpRm32Jcc, CmpRm64Jcc, CmpMr32Jcc, CmpMr64Jcc, CmpMi8Jcc, CmpMi32Jcc, CmpMi64Jcc,
     TestRr8Jcc, TestRr32Jcc, TestRr64Jcc, TestRi8Jcc, TestRi32Jcc, TestMi8Jcc,
     ShlRi32, ShlRi64, ShrRi32, ShrRi64, SarRi32, SarRi64,
-    Inc32, Inc64, Dec32, Dec64,
+    Inc32, Inc64, Dec32, Dec64, Not32, Not64, Neg32, Neg64,
     /// Any [`Alu`] (in `sub`) in any form.
     Alu,
     Unary,
@@ -248,7 +246,7 @@ pub(crate) enum Kind {
     SignExtendA,
     /// `CWD`, `CDQ`, `CQO`.
     SignExtendD,
-    Setcc, Cmov, Cmov64R,
+    Setcc, SetccR, Cmov, Cmov64R,
     Xchg, Xadd, Cmpxchg,
     /// `CMPXCHG8B`, or `CMPXCHG16B` if the size is 8 bytes.
     CmpxchgWide,

@@ -96,7 +96,13 @@ impl Cpu {
             }
             let stepping = self.rflags & rflags::TF != 0;
             let shadow = core::mem::replace(&mut self.shadow, false);
-            match self.run_block(machine, code, single) {
+            // Only where nothing can come between two blocks they follow each other in there.
+            let budget = if self.attention == 0 && self.long {
+                slice - done
+            } else {
+                0
+            };
+            match self.run_block(machine, code, single, budget) {
                 Ok(count) => {
                     done += count;
                     if stepping {
@@ -223,13 +229,15 @@ impl Cpu {
         }
     }
 
-    /// Runs the block at RIP. Gives the instructions done, in `Err` if the last one trapped.
+    /// Runs the block at RIP, and what can follow it within the budget. Gives the instructions
+    /// done, in `Err` if the last one trapped.
     #[inline(always)]
     fn run_block<M: Machine>(
         &mut self,
         machine: &mut M,
         code: &mut CodeCache<'_>,
         single: bool,
+        budget: u64,
     ) -> Result<u64, u64> {
         let linear = self.linear_rip();
         let hpa = match self.tlb.get(linear, 1, self.mask_fetch) {
@@ -255,38 +263,13 @@ impl Cpu {
             && !single
             && (block.second == 0 || self.is_second(machine, code, &block, linear))
         {
-            return self.run_found(machine, code, block, hpa);
+            let mut env = Env {
+                machine,
+                index: &mut code.index,
+            };
+            return self.execute(&mut env, code.ops, block, hpa, budget);
         }
         self.run_new(machine, code, hpa, linear, decoding)
-    }
-
-    #[inline(always)]
-    fn run_found<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        code: &mut CodeCache<'_>,
-        block: Block,
-        hpa: u64,
-    ) -> Result<u64, u64> {
-        self.regs[16] = self.rip;
-        self.running_frame = hpa & !(PAGE_SIZE - 1);
-        self.running_second = if block.second == 0 {
-            NO_FRAME
-        } else {
-            block.second as u64 * PAGE_SIZE
-        };
-        let first = block.first as usize;
-        let mut env = Env {
-            machine,
-            index: &mut code.index,
-        };
-        let Some(ops) = code.ops.get(first..first + block.ops as usize) else {
-            return Ok(0);
-        };
-        match self.execute(&mut env, ops) {
-            Ok(()) => Ok(block.instructions as u64),
-            Err(rest) => Err((block.instructions as u64).saturating_sub(rest as u64 + 1)),
-        }
     }
 
     /// Translates RIP for a fetch.
@@ -388,18 +371,16 @@ impl Cpu {
                 first: first as u32,
                 ..block
             };
-            return self.run_found(machine, code, block, hpa);
+            let mut env = Env {
+                machine,
+                index: &mut code.index,
+            };
+            return self.execute(&mut env, code.ops, block, hpa, 0);
         }
-        self.regs[16] = self.rip;
-        self.running_frame = NO_FRAME;
-        self.running_second = NO_FRAME;
         let mut env = Env {
             machine,
             index: &mut code.index,
         };
-        match self.execute(&mut env, &scratch[..decoded.ops]) {
-            Ok(()) => Ok(decoded.instructions as u64),
-            Err(rest) => Err((decoded.instructions as u64).saturating_sub(rest as u64 + 1)),
-        }
+        self.execute_alone(&mut env, &scratch, block)
     }
 }
