@@ -86,7 +86,9 @@ pub fn difference(
         return Some(Kind::Rflags);
     }
     let same = |range: std::ops::Range<usize>| a.image[range.clone()] == b.image[range];
-    if !same(0..MXCSR_MASK.start) || !same(MXCSR_MASK.end..IMAGE) {
+    // An instruction pointer out of a random image keeps as many bits as the processor has
+    // linear address bits: 48 or 57.
+    if !same(0..14) || !same(16..MXCSR_MASK.start) || !same(MXCSR_MASK.end..IMAGE) {
         return Some(Kind::Float);
     }
     if native.data != software.data || native.stack != software.stack {

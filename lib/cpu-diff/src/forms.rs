@@ -19,6 +19,13 @@ pub fn skipped(code: Code) -> Option<&'static str> {
     {
         return Some("a CPUID feature that no TD of ours has");
     }
+    if !code
+        .cpuid_features()
+        .iter()
+        .all(|&feature| host_has(feature))
+    {
+        return Some("a CPUID feature that this machine lacks");
+    }
     if operands(code).any(|kind| {
         use OpCodeOperandKind as K;
         matches!(
@@ -158,6 +165,28 @@ fn supported(feature: CpuidFeature) -> bool {
             | F::MONITOR
             | F::CPUID
     )
+}
+
+/// Whether this machine has a feature that 64-bit processors may lack.
+fn host_has(feature: CpuidFeature) -> bool {
+    use CpuidFeature as F;
+    match feature {
+        F::SSE3 => is_x86_feature_detected!("sse3"),
+        F::SSSE3 => is_x86_feature_detected!("ssse3"),
+        F::SSE4_1 => is_x86_feature_detected!("sse4.1"),
+        F::SSE4_2 => is_x86_feature_detected!("sse4.2"),
+        F::POPCNT => is_x86_feature_detected!("popcnt"),
+        F::LZCNT => is_x86_feature_detected!("lzcnt"),
+        F::MOVBE => is_x86_feature_detected!("movbe"),
+        F::AES => is_x86_feature_detected!("aes"),
+        F::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        F::SHA => is_x86_feature_detected!("sha"),
+        F::CMPXCHG16B => is_x86_feature_detected!("cmpxchg16b"),
+        // CLFLUSHOPT and CLWB: CPUID.7.EBX bits 23 and 24.
+        F::CLFLUSHOPT => std::arch::x86_64::__cpuid_count(7, 0).ebx >> 23 & 1 != 0,
+        F::CLWB => std::arch::x86_64::__cpuid_count(7, 0).ebx >> 24 & 1 != 0,
+        _ => true,
+    }
 }
 
 /// The forms that are compared.

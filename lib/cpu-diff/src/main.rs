@@ -42,6 +42,9 @@ fn run() -> Result<bool, String> {
             }
         }
     }
+    if !cpu_diff::native::is_intel() {
+        eprintln!("cpu-diff: not an Intel processor: what the SDM leaves open will differ");
+    }
     let start = std::time::Instant::now();
     let report = campaign::run(seed, count, only.as_deref())?;
     let seconds = start.elapsed().as_secs_f64();

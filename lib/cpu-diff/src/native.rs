@@ -90,6 +90,12 @@ const READ: i32 = libc::PROT_READ;
 const WRITE: i32 = libc::PROT_WRITE;
 const EXECUTE: i32 = libc::PROT_EXEC;
 
+/// Whether this machine's processor is an Intel one, whose behaviour the software CPU has also
+/// where the SDM leaves it open.
+pub fn is_intel() -> bool {
+    std::arch::x86_64::__cpuid(0).ebx == u32::from_le_bytes(*b"Genu")
+}
+
 impl Native {
     /// Maps memory and catches signals. Fails where an address is taken, as it is while another
     /// `Native` exists.

@@ -35,17 +35,24 @@ pub enum Arithmetic {
 pub struct Simd {
     mxcsr: u32,
     flags: u32,
+    /// Exceptions, all masked, of steps that are complete.
+    earlier: u32,
 }
 
 impl Simd {
     pub fn new(mxcsr: u32) -> Self {
-        Self { mxcsr, flags: 0 }
+        Self {
+            mxcsr,
+            flags: 0,
+            earlier: 0,
+        }
     }
 
     /// Moves the exceptions to MXCSR. Where one found beforehand is unmasked, nothing has been
     /// computed, so only those are flagged.
     pub fn finish(self, mxcsr: &mut u32) -> Result<(), SimdException> {
-        let unmasked = self.flags & !(self.mxcsr >> 7) & 0x3f;
+        let unmasked = self.unmasked();
+        *mxcsr |= self.earlier;
         *mxcsr |= if unmasked & BEFORE != 0 {
             self.flags & BEFORE
         } else {
@@ -56,6 +63,19 @@ impl Simd {
         } else {
             Ok(())
         }
+    }
+
+    fn unmasked(&self) -> u32 {
+        self.flags & !(self.mxcsr >> 7) & 0x3f
+    }
+
+    /// Ends a step of an operation that has several; false where an unmasked exception ends it.
+    fn step(&mut self) -> bool {
+        if self.unmasked() != 0 {
+            return false;
+        }
+        self.earlier |= core::mem::take(&mut self.flags);
+        true
     }
 
     fn rounding(&self) -> Rounding {
@@ -304,20 +324,26 @@ impl Simd {
                 0
             }
         });
+        if !self.step() {
+            return 0;
+        }
         // Which addend comes first decides which NaN a lane gets; the SDM leaves that open, and
         // this is what Intel's processors do.
-        let mut add = |x: u128, y: u128| {
-            self.packed(width, x, y, |simd, a, b| {
+        let add = |simd: &mut Self, x: u128, y: u128| {
+            simd.packed(width, x, y, |simd, a, b| {
                 simd.arithmetic(width, Arithmetic::Add, a, b)
             })
         };
         let sums = match width {
             Single => {
                 let p = dwords(products);
-                let pairs = add(from_dwords([p[1], p[0], p[3], p[2]]), products);
-                add(pairs, pairs.rotate_left(64))
+                let pairs = add(self, from_dwords([p[1], p[0], p[3], p[2]]), products);
+                if !self.step() {
+                    return 0;
+                }
+                add(self, pairs, pairs.rotate_left(64))
             }
-            Double => add(products, products.rotate_left(64)),
+            Double => add(self, products, products.rotate_left(64)),
         };
         let bits = 128 / lanes;
         (0..lanes)

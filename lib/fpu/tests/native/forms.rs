@@ -21,7 +21,7 @@ pub struct Case {
     x87: Option<X87Form>,
 }
 
-const LAYOUT: Layout = Layout {
+pub const LAYOUT: Layout = Layout {
     wide_pointers: true,
     high_xmm: true,
 };
@@ -60,6 +60,10 @@ pub fn all(unit: Unit) -> Vec<Case> {
                     | CpuidFeature::D3NOW
             )
         }) {
+            continue;
+        }
+        let sha = code.cpuid_features().contains(&CpuidFeature::SHA);
+        if sha && !is_x86_feature_detected!("sha") {
             continue;
         }
         for memory in [false, true] {

@@ -5,6 +5,7 @@
 mod cases;
 mod forms;
 mod machine;
+mod xsave;
 
 use forms::Unit;
 use machine::{Machine, State};
@@ -55,6 +56,11 @@ fn differences(unit: Unit) -> Vec<String> {
 }
 
 fn check(unit: Unit) {
+    // Approximations, NaN order and x87 pointers are those of Intel's processors.
+    if std::arch::x86_64::__cpuid(0).ebx != u32::from_le_bytes(*b"Genu") {
+        eprintln!("not an Intel processor: nothing to compare with");
+        return;
+    }
     let failures = differences(unit);
     assert!(
         failures.is_empty(),
