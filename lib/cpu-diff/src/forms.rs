@@ -9,8 +9,12 @@ pub fn skipped(code: Code) -> Option<&'static str> {
     if !info.is_instruction() || !info.mode64() {
         return Some("not an instruction of 64-bit mode");
     }
-    if info.encoding() != EncodingKind::Legacy {
-        return Some("VEX, EVEX, XOP or 3DNow! encoding: no TD of ours has it");
+    let bmi = code
+        .cpuid_features()
+        .iter()
+        .all(|feature| matches!(feature, CpuidFeature::BMI1 | CpuidFeature::BMI2));
+    if info.encoding() != EncodingKind::Legacy && !(info.encoding() == EncodingKind::VEX && bmi) {
+        return Some("VEX (but for BMI), EVEX, XOP or 3DNow! encoding: no TD of ours has it");
     }
     if !code
         .cpuid_features()
@@ -164,6 +168,9 @@ fn supported(feature: CpuidFeature) -> bool {
             | F::SMAP
             | F::MONITOR
             | F::CPUID
+            | F::BMI1
+            | F::BMI2
+            | F::ADX
     )
 }
 
@@ -180,6 +187,9 @@ fn host_has(feature: CpuidFeature) -> bool {
         F::MOVBE => is_x86_feature_detected!("movbe"),
         F::AES => is_x86_feature_detected!("aes"),
         F::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        F::BMI1 => is_x86_feature_detected!("bmi1"),
+        F::BMI2 => is_x86_feature_detected!("bmi2"),
+        F::ADX => is_x86_feature_detected!("adx"),
         F::SHA => is_x86_feature_detected!("sha"),
         F::CMPXCHG16B => is_x86_feature_detected!("cmpxchg16b"),
         // CLFLUSHOPT and CLWB: CPUID.7.EBX bits 23 and 24.

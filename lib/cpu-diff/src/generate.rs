@@ -189,12 +189,18 @@ impl Maker<'_> {
                 return true;
             }
             K::r16_or_mem | K::r16_reg | K::r16_rm | K::r16_opcode | K::r16_reg_mem => Register::AX,
-            K::r32_or_mem | K::r32_reg | K::r32_rm | K::r32_opcode | K::r32_reg_mem => {
-                Register::EAX
-            }
-            K::r64_or_mem | K::r64_reg | K::r64_rm | K::r64_opcode | K::r64_reg_mem => {
-                Register::RAX
-            }
+            K::r32_or_mem
+            | K::r32_vvvv
+            | K::r32_reg
+            | K::r32_rm
+            | K::r32_opcode
+            | K::r32_reg_mem => Register::EAX,
+            K::r64_or_mem
+            | K::r64_vvvv
+            | K::r64_reg
+            | K::r64_rm
+            | K::r64_opcode
+            | K::r64_reg_mem => Register::RAX,
             K::xmm_or_mem | K::xmm_reg | K::xmm_rm => {
                 let register = nth(Register::XMM0, self.random.below(16));
                 instruction.set_op_kind(number, OpKind::Register);
