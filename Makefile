@@ -1,0 +1,60 @@
+# Septum: a hypervisor for confidential VMs on seL4.
+#
+# What each target does: make help
+
+SHELL := /bin/bash
+GUEST ?= linux
+OUT := build
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# What the guest scripts read; set on the command line: make run MEM=128M VCPUS=2
+export MEM VCPUS KERNEL INITRD CMDLINE APPEND GOAL
+
+.PHONY: help setup guest image run test bench lint fuzz replay measure clean
+
+help: ## This list
+	@echo 'Septum: TDX guests on seL4, with or without TDX hardware.'
+	@echo
+	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@echo
+	@echo '  GUEST=linux|hello  which guest (default linux: Debian 13, busybox)'
+	@echo '  KERNEL=FILE INITRD=FILE CMDLINE=TEXT MEM=256M VCPUS=1   another Linux guest'
+	@echo '  APPEND=TEXT        words behind the default command line (septum.interactive: a shell)'
+	@echo '  TRACES=FOLDER      for replay: recorded answers of a TDX module'
+
+setup: ## Install the Debian packages that are missing
+	@images/setup
+
+guest: setup
+	@OUT=$(OUT)/guest images/guests/build $(GUEST)
+
+image: guest ## Build the bootable system: kernel, domains, guest
+	@images/build OUT=$(OUT) GUEST_IMAGE=$(OUT)/guest/$(GUEST).img
+
+# With a terminal, the Linux guest is to give a shell.
+run: APPEND += $(if $(KERNEL)$(INITRD)$(CMDLINE),,$(shell [ -t 0 ] && echo septum.interactive))
+run: image ## Boot it in QEMU and show the console (the main job)
+	@images/run OUT=$(OUT)
+
+test: setup ## All tests: host, then whole systems in QEMU
+	@images/tests/run
+
+bench: ## Measurements: SEAMCALLs, instructions, boot times, beside their peers
+	@images/setup bench
+	@images/bench
+
+lint: ## Formatting and clippy, as the tests want them
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fuzz: ## Long runs of the differential and random tests
+	cargo run --release -p cpu-diff -- --count 100000000 --seed $$RANDOM
+
+replay: ## Replay recorded module traces: make replay TRACES=FOLDER
+	@[ -n "$(TRACES)" ] || { echo 'replay: give TRACES=<folder or file>' >&2; exit 2; }
+	cargo run --quiet --release -p replay -- $(TRACES)
+
+measure: guest ## Predict the guest's MRTD without running anything
+	@cargo run --quiet -p guest-pack -- --measure $(OUT)/guest/$(GUEST).img
+
+clean: ## Remove what was built
+	rm -rf $(OUT) target
