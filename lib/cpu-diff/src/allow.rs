@@ -28,13 +28,14 @@ pub fn forgive(instruction: &Instruction, native: &Outcome, software: &mut Outco
             | Mnemonic::Fxrstor
             | Mnemonic::Fxrstor64
     );
-    // So it is where a masked store begins.
+    // So it is where a masked store begins (its address may wrap at 32 bits).
     let masked = matches!(
         instruction.mnemonic(),
         Mnemonic::Maskmovdqu | Mnemonic::Maskmovq
     );
     if let End::Fault { address: ours, .. } = &mut software.end
-        && (long && *ours / PAGE == address / PAGE || masked && address.wrapping_sub(*ours) < 16)
+        && (long && *ours / PAGE == address / PAGE
+            || masked && (address as u32).wrapping_sub(*ours as u32) < 16)
     {
         *ours = address;
     }
