@@ -86,7 +86,10 @@ fn x87_opcode(bytes: &[u8]) -> u64 {
 fn fuse(compare: &mut Op, jump: &Op) -> bool {
     let condition = (jump.kind as u8).wrapping_sub(Kind::Jo as u8);
     // The parity conditions aren't worth it.
-    if condition > 15 || condition >> 1 == 5 || jump.immediate as i64 != jump.immediate as i32 as i64 {
+    if condition > 15
+        || condition >> 1 == 5
+        || jump.immediate as i64 != jump.immediate as i32 as i64
+    {
         return false;
     }
     compare.kind = match compare.kind {
@@ -683,8 +686,8 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
             match code {
                 Code::Retnq | Code::Retnq_imm16 => last!(Ret),
                 _ => {
-                    op.flags = op.flags & !flag::SIZE
-                        | matches!(code, Code::Retnd | Code::Retnd_imm16) as u16 + 1;
+                    let wide = matches!(code, Code::Retnd | Code::Retnd_imm16);
+                    op.flags = op.flags & !flag::SIZE | if wide { 2 } else { 1 };
                     last!(RetNarrow)
                 }
             }

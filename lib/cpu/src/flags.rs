@@ -304,7 +304,7 @@ mod tests {
         } else {
             0
         };
-        f |= if (r as u8).count_ones() % 2 == 0 {
+        f |= if (r as u8).count_ones().is_multiple_of(2) {
             rflags::PF
         } else {
             0

@@ -648,7 +648,7 @@ impl Cpu {
         let (ax, dx) = (gpr::RAX as u8, gpr::RDX as u8);
         let equal;
         if op.size() == 3 {
-            if linear % 16 != 0 {
+            if !linear.is_multiple_of(16) {
                 return self.general_protection();
             }
             self.probe_write(env, linear, 16)?;

@@ -523,7 +523,7 @@ impl Cpu {
                 r
             }
             Mn::Rorx => {
-                (source >> count | source << ((bits - count) & 63) * (count != 0) as u64) & all
+                (source >> count | source << (((bits - count) & 63) * (count != 0) as u64)) & all
             }
             Mn::Sarx => (T::new(source).sext() as i64 >> count) as u64,
             Mn::Shlx => source << count,

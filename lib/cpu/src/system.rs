@@ -87,7 +87,7 @@ impl Cpu {
             return self.general_protection();
         }
         let repeated = op.has(flag::REP | flag::REPNE) as u64;
-        let qualification = size - 1
+        let qualification = (size - 1)
             | (input as u64) << 3
             | (string as u64) << 4
             | repeated << 5

@@ -86,7 +86,7 @@ impl Tlb {
         self.has_large |= large;
         self.entries[(linear >> PAGE_SHIFT) as usize % ENTRIES] = Entry {
             tag: linear & PAGE_MASK | (!allowed & ALL_MODES),
-            data: hpa & PAGE_MASK | global as u64 * GLOBAL | large as u64 * LARGE,
+            data: hpa & PAGE_MASK | (global as u64 * GLOBAL) | (large as u64 * LARGE),
         };
     }
 

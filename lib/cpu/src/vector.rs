@@ -68,7 +68,7 @@ impl Cpu {
             return Ok(());
         }
         let at = self.address(op);
-        if op.sub & 4 != 0 && at % 16 != 0 {
+        if op.sub & 4 != 0 && !at.is_multiple_of(16) {
             return self.general_protection();
         }
         if op.sub & 3 == 1 {
@@ -144,7 +144,7 @@ impl Cpu {
             return self.raise(MF);
         }
         let at = if form.bytes > 0 { self.address(op) } else { 0 };
-        if form.aligned && at % 16 != 0 {
+        if form.aligned && !at.is_multiple_of(16) {
             return self.general_protection();
         }
         let src = match form.src {
@@ -491,7 +491,7 @@ impl Cpu {
             Mn::Fxsave | Mn::Fxsave64 | Mn::Fxrstor | Mn::Fxrstor64
         ) {
             self.check_x87()?;
-            if at % 16 != 0 {
+            if !at.is_multiple_of(16) {
                 return self.general_protection();
             }
             let mut image = [0; FXSAVE_BYTES];
@@ -522,7 +522,7 @@ impl Cpu {
         if supervisor {
             self.require_cpl0()?;
         }
-        if at % 64 != 0 {
+        if !at.is_multiple_of(64) {
             return self.general_protection();
         }
         let wanted = self.regs[gpr::RAX] & 0xffff_ffff | self.regs[gpr::RDX] << 32;

@@ -286,7 +286,7 @@ impl Cpu {
                 let bits = fault::PRESENT | fault::RESERVED;
                 return self.page_fault(linear, access, mode, bits);
             }
-            let at = table | 8 * index(linear, level) as u64;
+            let at = table | (8 * index(linear, level) as u64);
             let (hpa, _) = self.translate_gpa(env, at, Entry::READ, cause)?;
             let entry = env.machine.memory().read_u64(hpa);
             entries[level as usize] = (at, entry);
@@ -336,7 +336,7 @@ impl Cpu {
         allow(true, Access::Read, Mode::SupervisorAc);
         allow(supervisor_writes, Access::Write, Mode::SupervisorAc);
         let smep = self.cr4 & cr4::SMEP != 0;
-        allow(!nx && !(user && smep), Access::Fetch, Mode::Supervisor);
+        allow(!(nx || user && smep), Access::Fetch, Mode::Supervisor);
         if allowed & mask(access, mode) == 0 {
             return self.page_fault(linear, access, mode, fault::PRESENT);
         }

@@ -232,7 +232,7 @@ fn a_violation_in_the_walk_says_so() {
     let exit = test.exit();
     assert_eq!(exit.reason, reason::EPT_VIOLATION);
     assert_eq!(exit.qualification, READ | LINEAR_VALID);
-    assert_eq!((exit.gpa.get(), exit.gla), (40 << 20 | 3 * 8, 0x40_3004));
+    assert_eq!((exit.gpa.get(), exit.gla), ((40 << 20) + 3 * 8, 0x40_3004));
 }
 
 #[test]

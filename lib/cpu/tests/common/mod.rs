@@ -96,20 +96,20 @@ impl Test {
             code: CodeCache::new(storage),
         };
         // EPT: 1 PML4 entry, 1 PDPT entry, 32 large pages, write-back.
-        test.poke(EPT, EPT + 0x1000 | 7);
-        test.poke(EPT + 0x1000, EPT + 0x2000 | 7);
+        test.poke(EPT, (EPT + 0x1000) | 7);
+        test.poke(EPT + 0x1000, (EPT + 0x2000) | 7);
         for i in 0..MEMORY >> 21 {
             test.poke(EPT + 0x2000 + 8 * i, i << 21 | LARGE | 6 << 3 | 7);
         }
         // The shared EPT maps the upper half of memory.
-        test.poke(SHARED_EPT + 8 * 256, SHARED_EPT + 0x1000 | 7);
-        test.poke(SHARED_EPT + 0x1000, SHARED_EPT + 0x2000 | 7);
+        test.poke(SHARED_EPT + 8 * 256, (SHARED_EPT + 0x1000) | 7);
+        test.poke(SHARED_EPT + 0x1000, (SHARED_EPT + 0x2000) | 7);
         for i in MEMORY >> 22..MEMORY >> 21 {
             test.poke(SHARED_EPT + 0x2000 + 8 * i, i << 21 | LARGE | 6 << 3 | 3);
         }
         let all = PRESENT | WRITE | USER;
-        test.poke(TABLES, TABLES + 0x1000 | all);
-        test.poke(TABLES + 0x1000, TABLES + 0x2000 | all);
+        test.poke(TABLES, (TABLES + 0x1000) | all);
+        test.poke(TABLES + 0x1000, (TABLES + 0x2000) | all);
         for i in 0..2 {
             let table = TABLES + 0x3000 + i * 0x1000;
             test.poke(TABLES + 0x2000 + 8 * i, table | all);
@@ -138,7 +138,14 @@ impl Test {
         test.poke(TSS + 4, STACK - 0x1000);
         test.poke(TSS + 36, STACK - 0x2000);
 
-        let cpu = &mut *test.cpu;
+        test.start();
+        test
+    }
+
+    /// A new CPU, as [`Test::new`] has it.
+    pub fn start(&mut self) {
+        *self.cpu = Cpu::new();
+        let cpu = &mut *self.cpu;
         cpu.controls = Controls {
             private_root: Hpa::new(EPT),
             shared_root: Hpa::new(SHARED_EPT),
@@ -183,7 +190,6 @@ impl Test {
         });
         cpu.set_gpr(cpu::gpr::RSP, STACK);
         cpu.set_rip(CODE);
-        test
     }
 
     pub fn poke(&mut self, at: u64, value: u64) {
