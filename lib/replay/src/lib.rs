@@ -8,7 +8,7 @@ mod cpu;
 mod machine;
 mod run;
 mod sparse;
-mod trace;
+pub mod trace;
 
 pub use machine::Tables;
 pub use run::{Count, Disagreement, Report, replay};

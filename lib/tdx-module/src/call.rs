@@ -10,7 +10,7 @@ use tdx_abi::{
 
 use crate::lock::{Lock, Mode};
 use crate::machine::{Machine, Regs, reg::*};
-use crate::module::Module;
+use crate::module::{Module, Step};
 use crate::page::{Tdcs, Tdr, Tdvps, lifecycle};
 
 /// Locks one call holds at most: 5 pages with their PAMT ancestors, and the TD's.
@@ -313,12 +313,13 @@ impl<'a, M: Machine> Call<'a, M> {
     }
 
     /// Whether all vCPUs that could have cached a translation blocked in `block_epoch` left.
-    pub fn is_tracked(tdcs: Tdcs<M::Memory>, block_epoch: u64) -> bool {
+    pub fn is_tracked(&self, tdcs: Tdcs<M::Memory>, block_epoch: u64) -> bool {
         if block_epoch >> 63 != 0 {
             return false;
         }
         let previous = tdcs.epoch().wrapping_sub(1);
-        block_epoch < previous || block_epoch == previous && tdcs.ref_count(block_epoch) == 0
+        let left = tdcs.ref_count(block_epoch) == 0 || !self.module.does(Step::PreviousEpochLeft);
+        block_epoch < previous || block_epoch == previous && left
     }
 
     /// TLB tracking of an entry that is to go or to change.
@@ -333,10 +334,10 @@ impl<'a, M: Machine> Call<'a, M> {
         if !state.needs_tlb_tracking() || !tdcs.op_state().tlb_tracking_required() {
             return Ok(());
         }
-        if !state.is_blocked() {
+        if !state.is_blocked() && self.module.does(Step::Blocked) {
             return Err(self.entry_error(Status::GPA_RANGE_NOT_BLOCKED, walk.entry, level));
         }
-        if !Self::is_tracked(tdcs, self.pamt_epoch(pamt)) {
+        if !self.is_tracked(tdcs, self.pamt_epoch(pamt)) && self.module.does(Step::Tracked) {
             return Err(Status::TLB_TRACKING_NOT_DONE.with(Operand::RCX));
         }
         Ok(())

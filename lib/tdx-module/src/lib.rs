@@ -41,4 +41,4 @@ pub use guest::GuestOutcome;
 pub use inspect::{LockName, VcpuView};
 pub use lock::Mode as LockMode;
 pub use machine::{Event, Field, Machine, Platform, Regs, VcpuState, VmExit, reg};
-pub use module::{Entry, Module, SeamOutcome, SysState};
+pub use module::{Entry, Module, SeamOutcome, Step, SysState};

@@ -79,6 +79,42 @@ pub(crate) struct Lp {
     pub bus_lock: bool,
 }
 
+/// Steps of the TLB tracking protocol. With the feature `mutants` a test can switch one off, to
+/// see that it is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A page that goes must be blocked.
+    Blocked,
+    /// Its blocking must be tracked.
+    Tracked,
+    /// The vCPUs of the previous epoch must have left.
+    PreviousEpochLeft,
+    /// TDH.MEM.TRACK waits for the epoch before.
+    TrackWaits,
+    /// TDH.VP.ENTER counts the vCPU in.
+    EntryCounts,
+    /// TDH.VP.ENTER in a new epoch flushes.
+    EntryFlushes,
+    /// TDH.VP.ENTER notes the epoch.
+    EntryNotesEpoch,
+    /// An exit counts the vCPU out of the epoch in which it entered.
+    ExitCounts,
+    /// TDH.MEM.RANGE.BLOCK notes the epoch.
+    BlockNotesEpoch,
+    /// TDH.MEM.RANGE.BLOCK takes the access rights away.
+    BlockRevokes,
+    /// A page given must be free.
+    PageFree,
+    /// A page is augmented where there is none.
+    EntryFree,
+    /// A page that is split must be tracked.
+    DemoteTracked,
+    /// Pages that are merged must be tracked.
+    PromoteTracked,
+    /// A page that is relocated must be tracked.
+    RelocateTracked,
+}
+
 /// The software TDX module.
 ///
 /// It holds what Intel's module holds in its own memory. What belongs to a TD, a vCPU or a page
@@ -103,6 +139,8 @@ pub struct Module {
     pub(crate) sys_attributes: u64,
     /// Handoff data is valid: TDH.SYS.SHUTDOWN was done.
     pub(crate) handoff: bool,
+    #[cfg(feature = "mutants")]
+    off: Option<Step>,
 }
 
 /// What became of a SEAMCALL.
@@ -172,7 +210,27 @@ impl Module {
             platform_fms: 0,
             sys_attributes: 0,
             handoff: false,
+            #[cfg(feature = "mutants")]
+            off: None,
         }
+    }
+
+    /// Leaves out a step from now on.
+    #[cfg(feature = "mutants")]
+    pub fn switch_off(&mut self, step: Step) {
+        self.off = Some(step);
+    }
+
+    /// Whether a step is done: always, but in a test of the tests.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn does(&self, step: Step) -> bool {
+        self.off != Some(step)
+    }
+
+    /// Whether a step is done: always, but in a test of the tests.
+    #[cfg(not(feature = "mutants"))]
+    pub(crate) const fn does(&self, _step: Step) -> bool {
+        true
     }
 
     /// The state of the whole module.

@@ -7,7 +7,73 @@ use std::path::Path;
 use tdx_abi::Status;
 
 /// Codes that no test gets the module to return.
-const NOT_RETURNED: &[(&str, &str)] = &[];
+const NOT_RETURNED: &[(&str, &str)] = &[
+    (
+        "CROSS_TD_TRAP",
+        "only on hardware with a defect the trap is for: not raised by the CPU below",
+    ),
+    (
+        "HOST_PRIORITY_BUSY_TIMEOUT",
+        "needs a guest that waits for a lock longer than the timeout",
+    ),
+    (
+        "INCONSISTENT_CPUID_FIELD",
+        "needs LPs that differ; the test platform has equal ones",
+    ),
+    ("INCONSISTENT_MSR", "needs a platform with TSC_ADJUST set"),
+    (
+        "INCORRECT_CPUID_VALUE",
+        "needs a platform that is not allowed",
+    ),
+    (
+        "INCORRECT_MSR_VALUE",
+        "needs a platform that is not allowed",
+    ),
+    (
+        "INTERRUPTED_RESTARTABLE",
+        "needs an interrupt at the right poll",
+    ),
+    (
+        "INTERRUPTED_RESUMABLE",
+        "needs an interrupt at the right poll",
+    ),
+    ("INVALID_CPUSVN", "needs a report of another processor"),
+    ("KEY_GENERATION_FAILED", "needs key programming to fail"),
+    ("KEY_STATE_INCORRECT", "needs key programming to fail"),
+    (
+        "LIMIT_CPUID_MAXVAL_SET",
+        "needs a platform with that bit set",
+    ),
+    (
+        "METADATA_FIRST_FIELD_ID_IN_CONTEXT",
+        "in the whole set of traces, not in the cut",
+    ),
+    (
+        "METADATA_LIST_OVERFLOW",
+        "in the whole set of traces, not in the cut",
+    ),
+    (
+        "NON_RECOVERABLE_TD_CORRUPTED_MD",
+        "needs memory corruption that hardware detects",
+    ),
+    (
+        "NON_RECOVERABLE_TD_WRONG_APIC_MODE",
+        "needs a machine in xAPIC mode",
+    ),
+    ("NO_VALID_VE_INFO", "no test asks for VE_INFO without a #VE"),
+    (
+        "OPERAND_BUSY_HOST_PRIORITY",
+        "needs a host and a guest that contend",
+    ),
+    ("RND_NO_ENTROPY", "needs a machine without randomness"),
+    ("SYS_BUSY", "needs a SEAMCALL by an LP that is inside"),
+    ("SYS_INVALID_HANDOFF", "needs an update from another module"),
+    (
+        "TD_VMCS_FIELD_NOT_INITIALIZED",
+        "needs posted interrupts without descriptor",
+    ),
+    ("TSC_ROLLBACK", "needs a TSC that goes back"),
+];
 
 fn sources(folder: &Path, out: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {

@@ -380,7 +380,8 @@ fn leaf_by_page_type() {
     let (r, pages) = page_types();
     let (tdr, vcpu) = (r.tdr, r.vcpu);
     // Each operand that is a page, with right ones around it.
-    let slots: &[(HostLeaf, usize, &[(usize, u64)])] = &[
+    type Slot<'a> = (HostLeaf, usize, &'a [(usize, u64)]);
+    let slots: &[Slot<'_>] = &[
         (L::MngCreate, RCX, &[(RDX, 50)]),
         (L::MngAddcx, RCX, &[(RDX, tdr)]),
         (L::MngAddcx, RDX, &[(RCX, TDMR_FREE)]),

@@ -19,7 +19,7 @@ use tdx_abi::{
 use crate::call::{RWX, is_valid_gpa, leaf_hpa};
 use crate::lock::{Lock, Mode};
 use crate::machine::{Event, Field, Machine, Regs, VcpuState, VmExit, reg::*};
-use crate::module::Module;
+use crate::module::{Module, Step};
 use crate::page::{Tdcs, Tdr, Tdvps, last_exit, vcpu_state};
 use crate::vmcs::{self, code};
 
@@ -208,7 +208,13 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
             }
             self.vp.set_state(state);
             self.vp.set_last_exit(last);
-            self.tdcs.add_ref(self.vp.epoch(), -1);
+            if self.module.does(Step::ExitCounts) {
+                if self.module.does(Step::EntryCounts) {
+                    self.tdcs.add_ref(self.vp.epoch(), -1);
+                }
+            } else {
+                self.tdcs.add_ref(self.tdcs.epoch(), -1);
+            }
         }
         let memory = self.mem();
         let (tdr, tdvpr) = (self.tdr.hpa(), self.vp.hpa());

@@ -11,7 +11,7 @@ use tdx_abi::{
 use crate::call::{self, Call, leaf_hpa, table_entry, unblocked, with_state};
 use crate::lock::Mode;
 use crate::machine::{Machine, reg::*};
-use crate::module::{Done, SUCCESS};
+use crate::module::{Done, SUCCESS, Step};
 
 /// "No physical address" in R9 to R11.
 const NULL_PA: u64 = u64::MAX;
@@ -180,12 +180,15 @@ impl<M: Machine> Call<'_, M> {
         let blocked = match state {
             State::NlMapped => with_state(entry, State::NlBlocked) & !call::RWX,
             State::Pending | State::PendingBlockedw => with_state(entry, State::PendingBlocked),
+            _ if !self.module.does(Step::BlockRevokes) => with_state(entry, State::Blocked),
             _ => with_state(entry, State::Blocked) & !call::RWX,
         };
         self.mem().write_u64(walk.at, blocked);
         let page_level = if state.is_leaf() { level } else { 0 };
         let pamt = self.pamt_implicit(walk.entry & sept::HPA_MASK, page_level)?;
-        self.set_pamt_epoch(pamt, td.tdcs.epoch());
+        if self.module.does(Step::BlockNotesEpoch) {
+            self.set_pamt_epoch(pamt, td.tdcs.epoch());
+        }
         SUCCESS
     }
 
@@ -208,7 +211,7 @@ impl<M: Machine> Call<'_, M> {
             } else {
                 self.pamt_implicit(walk.entry & sept::HPA_MASK, 0)?
             };
-            if !Self::is_tracked(td.tdcs, self.pamt_epoch(pamt)) {
+            if !self.is_tracked(td.tdcs, self.pamt_epoch(pamt)) {
                 return Err(Status::TLB_TRACKING_NOT_DONE.with(Operand::SEPT_TREE));
             }
         }
@@ -223,7 +226,8 @@ impl<M: Machine> Call<'_, M> {
         self.acquire(td.tdcs.epoch_lock(), Mode::Exclusive)
             .map_err(|s| s.with(Operand::TD_EPOCH))?;
         let epoch = td.tdcs.epoch();
-        if td.tdcs.ref_count(epoch.wrapping_add(1)) != 0 {
+        let before = td.tdcs.ref_count(epoch.wrapping_add(1));
+        if before != 0 && self.module.does(Step::TrackWaits) {
             return Err(Status::PREVIOUS_TLB_EPOCH_BUSY);
         }
         td.tdcs.set_epoch(epoch.wrapping_add(1));

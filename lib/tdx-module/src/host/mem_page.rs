@@ -13,7 +13,7 @@ use crate::call::{self, Call, RWX, Walk, leaf_entry, leaf_hpa, table_entry, unbl
 use crate::lock::Mode;
 use crate::machine::{Machine, reg::*};
 use crate::measure;
-use crate::module::{Done, SUCCESS};
+use crate::module::{Done, SUCCESS, Step};
 
 impl<M: Machine> Call<'_, M> {
     /// The checks of a leaf that works on one leaf entry, up to its state.
@@ -27,7 +27,9 @@ impl<M: Machine> Call<'_, M> {
         let gpa = Self::check_mapping(mapping, levels)?;
         let level = (mapping & 7) as u8;
         let walk = self.lock_walk(tdcs, gpa, level, Mode::Shared)?;
-        if !sept::host_leaf_allows(leaf, walk.state()) {
+        let allowed = sept::host_leaf_allows(leaf, walk.state());
+        let any = leaf == HostLeaf::MemPageAug && !self.module.does(Step::EntryFree);
+        if !allowed && !any {
             let wrong = Status::EPT_ENTRY_STATE_INCORRECT;
             return Err(self.entry_error(wrong, walk.entry, level));
         }
@@ -117,7 +119,9 @@ impl<M: Machine> Call<'_, M> {
         let entry = call_cleanup(walk.entry, walk.state(), level);
         let page = leaf_hpa(entry, gpa, level);
         let pamt = self.pamt_implicit(page, level)?;
-        self.check_tracking(td.tdcs, &Walk { entry, ..walk }, level, pamt)?;
+        if self.module.does(Step::DemoteTracked) {
+            self.check_tracking(td.tdcs, &Walk { entry, ..walk }, level, pamt)?;
+        }
         let table = self.r[R8];
         let table_pamt = self.lock_page(table, Operand::R8, Mode::Exclusive, PageType::Nda)?;
         let parts = unblocked(entry) & !bit::TDEL;
@@ -157,7 +161,9 @@ impl<M: Machine> Call<'_, M> {
         let pamt = self
             .lock_implicit(table, 0, Mode::Exclusive)
             .map_err(|s| s.with(Operand::RCX))?;
-        self.check_tracking(td.tdcs, &walk, level, pamt)?;
+        if self.module.does(Step::PromoteTracked) {
+            self.check_tracking(td.tdcs, &walk, level, pamt)?;
+        }
         let Some(merged) = self.merged(table, level) else {
             let status = Status::EPT_INVALID_PROMOTE_CONDITIONS;
             return Err(self.entry_error(status, walk.entry, level));
@@ -209,7 +215,9 @@ impl<M: Machine> Call<'_, M> {
         let source_pamt = self
             .lock_implicit(source, 0, Mode::Exclusive)
             .map_err(|s| s.with(Operand::RCX))?;
-        self.check_tracking(td.tdcs, &walk, 0, source_pamt)?;
+        if self.module.does(Step::RelocateTracked) {
+            self.check_tracking(td.tdcs, &walk, 0, source_pamt)?;
+        }
         let pamt = self.lock_page(target, Operand::R8, Mode::Exclusive, PageType::Nda)?;
         let memory = self.mem();
         if !walk.state().is_pending() {

@@ -12,7 +12,7 @@ use crate::call::{self, Call, RWX};
 use crate::caps::{self, Capabilities};
 use crate::lock::Mode;
 use crate::machine::{Event, Machine, Regs, reg::*};
-use crate::module::{Done, Entry, SUCCESS};
+use crate::module::{Done, Entry, SUCCESS, Step};
 use crate::page::{NO_LP, Tdcs, Tdvps, last_exit, lifecycle, vcpu_state};
 use crate::vmcs::{self, code};
 
@@ -209,11 +209,15 @@ impl<M: Machine> Call<'_, M> {
             .map_err(|s| s.with(Operand::TD_EPOCH))?;
         self.release_lock(tdcs.epoch_lock());
         let epoch = tdcs.epoch();
-        tdcs.add_ref(epoch, 1);
+        if self.module.does(Step::EntryCounts) {
+            tdcs.add_ref(epoch, 1);
+        }
         let mut flush_tlb = new_association;
         if epoch != vp.epoch() {
-            flush_tlb = true;
-            vp.set_epoch(epoch);
+            flush_tlb |= self.module.does(Step::EntryFlushes);
+            if self.module.does(Step::EntryNotesEpoch) {
+                vp.set_epoch(epoch);
+            }
         }
         let event = match self.entry_stepping(tdcs, vp) {
             Ok(event) => event,
