@@ -14,16 +14,26 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let seed = arguments.next().map_or(0, |seed| seed.parse().expect("SEED is a number"));
-    let config = harness::Config { seed, echo: true, ..harness::Config::new(image) };
+    let seed = arguments
+        .next()
+        .map_or(0, |seed| seed.parse().expect("SEED is a number"));
+    let config = harness::Config {
+        seed,
+        echo: true,
+        ..harness::Config::new(image)
+    };
     let start = std::time::Instant::now();
     let report = harness::run(config, |_, _, _| ());
     let seconds = start.elapsed().as_secs_f64();
     let counters = report.counters;
     println!(
         "{:?}: {} instructions in {seconds:.2} s ({:.1} M/s), {} entries, {} faults, {} SEAMCALLs",
-        report.stopped, report.instructions, report.instructions as f64 / seconds / 1e6,
-        counters.entries, counters.faults, counters.calls,
+        report.stopped,
+        report.instructions,
+        report.instructions as f64 / seconds / 1e6,
+        counters.entries,
+        counters.faults,
+        counters.calls,
     );
     match report.stopped {
         harness::Stopped::Ended(status) => ExitCode::from(status),

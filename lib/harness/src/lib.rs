@@ -113,7 +113,7 @@ pub enum Stopped {
     Ended(u8),
     /// Nobody has anything to do, and no alarm is set.
     Stuck,
-    /// The instructions that were granted are used up.
+    /// The instructions or rounds that were granted are used up.
     Limit,
 }
 
@@ -175,6 +175,8 @@ pub struct Config {
     pub echo: bool,
     /// The guest's instructions at most.
     pub limit: u64,
+    /// Rounds of all domains at most.
+    pub rounds: u64,
     /// End when the goal is reached; else when the guest powers off.
     pub end_at_goal: bool,
 }
@@ -187,6 +189,7 @@ impl Config {
             seed: 0,
             echo: false,
             limit: 10_000_000_000,
+            rounds: u64::MAX,
             end_at_goal: true,
         }
     }
@@ -244,8 +247,7 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
     let mut cpus = Box::new(Cpus::new());
     let mut code = Box::new(Code::new());
     let platform = pd_tdx::software::platform(map.base(), map.len());
-    let machine =
-        pd_tdx::software::SoftwareMachine::new(window, time.clone(), map.shared_pool);
+    let machine = pd_tdx::software::SoftwareMachine::new(window, time.clone(), map.shared_pool);
     let mut seam = pd_tdx::software::SoftwareSeam::new(platform, machine, &mut cpus, &mut code);
     let plan = pd_tdx::setup::Plan {
         convertible: [map.tdx_control, map.private_pool],
@@ -328,7 +330,7 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
         if let Some(status) = screen.status {
             break Stopped::Ended(status);
         }
-        if tdx.seam().retired() > config.limit {
+        if tdx.seam().retired() > config.limit || round > config.rounds {
             break Stopped::Limit;
         }
         if !busy && screen.typed.is_empty() {

@@ -1,0 +1,135 @@
+//! The hello TD on the four real cores: start to end, in every order, and with broken rings.
+
+use harness::{Config, RINGS, Report, Stopped, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The image of the hello TD, built as `make image GUEST=hello` builds it.
+fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+        let script = repository().join("images/guests/build");
+        let output = Command::new(script)
+            .arg("hello")
+            .env("OUT", &folder)
+            .output();
+        let output = output.expect("images/guests/build runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        folder.join("hello.img")
+    })
+}
+
+fn config() -> Config {
+    Config::new(std::fs::read(image()).expect("the image that was just built"))
+}
+
+fn assert_in_order(report: &Report, lines: &[&str]) {
+    let mut rest = report.text.as_str();
+    for line in lines {
+        let found = rest.find(line);
+        let at = found.unwrap_or_else(|| panic!("no {line:?} (in order) in:\n{}", report.text));
+        rest = &rest[at + line.len()..];
+    }
+}
+
+#[test]
+fn runs_to_its_end() {
+    let report = run(config(), |_, _, _| ());
+    assert_eq!(report.stopped, Stopped::Ended(0), "{}", report.text);
+    let steps = [
+        "ready: 4 protection domains run",
+        "MRTD ",
+        "accepted 0x200000",
+        "private memory at 0x200000: written and read",
+        "shared memory at 0x200000: written and read",
+        "private again at 0x200000: zeroed",
+        "#VE: EPT violation at 0x400000",
+        "hello: all done",
+        "torn down, all memory reclaimed",
+    ];
+    assert_in_order(&report, &steps);
+    assert_eq!(
+        report.counters.refused, 0,
+        "nobody asks for a leaf that is not its own"
+    );
+}
+
+#[test]
+fn mrtd_is_what_the_packer_predicts() {
+    let report = run(config(), |_, _, _| ());
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "-p",
+            "guest-pack",
+            "--",
+            "--measure",
+        ])
+        .arg(image())
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let is_mrtd = |word: &&str| word.len() == 96 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let predicted = text.split_whitespace().find(is_mrtd);
+    let predicted = predicted.unwrap_or_else(|| panic!("no MRTD in {text:?}"));
+    assert_in_order(&report, &[&format!("MRTD {predicted}")]);
+}
+
+#[test]
+fn every_order_of_the_domains_ends_alike() {
+    for seed in 1..=12 {
+        let report = run(Config { seed, ..config() }, |_, _, _| ());
+        assert_eq!(
+            report.stopped,
+            Stopped::Ended(0),
+            "seed {seed}: {}",
+            report.text
+        );
+    }
+}
+
+/// Whatever a peer writes into a ring, header or data, at any time: nobody panics, nobody hangs.
+#[test]
+fn garbage_on_every_ring() {
+    for ring in RINGS {
+        for round in [1, 3, 7, 20, 60] {
+            let mut seed = round * 0x9e37_79b9_7f4a_7c15;
+            let config = Config {
+                limit: 2_000_000,
+                rounds: 20_000,
+                ..config()
+            };
+            let report = run(config, |now, rings, _| {
+                if now != round {
+                    return;
+                }
+                for (i, word) in rings.words(ring).iter().enumerate().take(4096) {
+                    seed ^= seed << 13;
+                    seed ^= seed >> 7;
+                    seed ^= seed << 17;
+                    // Heads that are near, heads that are far, small and large lengths.
+                    let value = if i % 3 == 0 {
+                        seed as u32 % 64
+                    } else {
+                        seed as u32
+                    };
+                    word.store(value, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+            assert!(!report.text.contains("panicked"), "{ring}: {}", report.text);
+        }
+    }
+}
