@@ -175,7 +175,7 @@ fn init() -> impl Handler {
     let cpus = unsafe { &mut *&raw mut CPUS };
 
     let region = |(_, hpa, size): (*mut u8, Hpa, u64)| (hpa, size);
-    let machine = SoftwareMachine::new(memory, Processor::new(), region(shared));
+    let machine = SoftwareMachine::new(memory, Processor::new(), region(shared), region(shadow));
     let mut seam = SoftwareSeam::new(software::platform(base, len), machine, cpus, code);
     let plan = Plan {
         convertible: [region(control), region(private)],

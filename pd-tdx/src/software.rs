@@ -109,6 +109,7 @@ pub struct SoftwareMachine<'a, C> {
     memory: &'a Window,
     clock: C,
     shared_pool: (Hpa, u64),
+    shadow: (Hpa, u64),
     report_key: [u8; 32],
     tsc_offset: u64,
     tsc_multiplier: u64,
@@ -117,8 +118,14 @@ pub struct SoftwareMachine<'a, C> {
 }
 
 impl<'a, C: Clock> SoftwareMachine<'a, C> {
-    /// A machine over `memory`; guests share memory in `shared_pool` and nowhere else.
-    pub fn new(memory: &'a Window, mut clock: C, shared_pool: (Hpa, u64)) -> Self {
+    /// A machine over `memory`; guests share memory in `shared_pool` and nowhere else, and shared
+    /// EPTs lie in `shadow` and nowhere else. Each is `(first address, bytes)`.
+    pub fn new(
+        memory: &'a Window,
+        mut clock: C,
+        shared_pool: (Hpa, u64),
+        shadow: (Hpa, u64),
+    ) -> Self {
         let mut report_key = [0; 32];
         for chunk in report_key.chunks_mut(8) {
             chunk.copy_from_slice(&clock.random().to_le_bytes());
@@ -127,6 +134,7 @@ impl<'a, C: Clock> SoftwareMachine<'a, C> {
             memory,
             clock,
             shared_pool,
+            shadow,
             report_key,
             tsc_offset: 0,
             tsc_multiplier: 1 << 48,
@@ -195,9 +203,10 @@ impl<'a, C: Clock> cpu::Machine for SoftwareMachine<'a, C> {
         self.clock.random()
     }
     fn shared_hpa_allowed(&self, hpa: Hpa, len: u64) -> bool {
-        let (base, size) = self.shared_pool;
-        let offset = hpa.get().wrapping_sub(base.get());
-        len <= size && offset <= size - len
+        lies_in(self.shared_pool, hpa, len)
+    }
+    fn shared_table_allowed(&self, table: Hpa) -> bool {
+        lies_in(self.shadow, table, PAGE_SIZE)
     }
     fn unknown_instruction(&mut self, rip: u64, bytes: &[u8], mnemonic: cpu::Mnemonic) {
         self.unknown += 1;
@@ -207,6 +216,11 @@ impl<'a, C: Clock> cpu::Machine for SoftwareMachine<'a, C> {
             .for_each(|(to, from)| *to = *from);
         self.last_unknown = Some((rip, copy, mnemonic));
     }
+}
+
+fn lies_in((base, size): (Hpa, u64), hpa: Hpa, len: u64) -> bool {
+    let offset = hpa.get().wrapping_sub(base.get());
+    len <= size && offset <= size - len
 }
 
 /// The software module with its processors.
@@ -289,6 +303,9 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
         machine.tsc_offset = view.tsc_offset;
         machine.tsc_multiplier = view.tsc_multiplier;
         cpu.controls = controls(&view);
+        // pd-vmm says where the descriptor is, and the processor writes there.
+        let shared = |at: &Hpa| lies_in(machine.shared_pool, *at, 64);
+        cpu.controls.posted_interrupts = cpu.controls.posted_interrupts.filter(shared);
         for number in (0..16).filter(|&number| number != gpr::RSP) {
             cpu.set_gpr(number, entry.gprs[number]);
         }

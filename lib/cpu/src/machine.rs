@@ -24,6 +24,14 @@ pub trait Machine {
     /// ends the guest's access in an EPT misconfiguration.
     fn shared_hpa_allowed(&self, hpa: Hpa, len: u64) -> bool;
 
+    /// Whether a table page of the *shared* EPT may lie at `table`.
+    ///
+    /// The root comes from a domain that is not trusted at all: anything else than the pages of
+    /// the domain that writes shared EPTs ends the guest's access in an EPT misconfiguration.
+    fn shared_table_allowed(&self, _table: Hpa) -> bool {
+        true
+    }
+
     /// Whether somebody wants the CPU back (an external interrupt of the host).
     /// Asked every few thousand instructions; `true` ends the run with exit 1.
     fn kick_pending(&mut self) -> bool {

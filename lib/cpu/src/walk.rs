@@ -105,6 +105,9 @@ impl Cpu {
         loop {
             // The SHARED bit takes no part in the walk of the shared EPT's 4 levels below it;
             // it is part of the index, as the hardware has it.
+            if shared && !env.machine.shared_table_allowed(table) {
+                return self.ept_misconfiguration(gpa);
+            }
             let at = table.get() + 8 * index(gpa, level) as u64;
             let entry = Entry(env.machine.memory().read_u64(Hpa::new(at)));
             if !entry.is_present() {

@@ -247,7 +247,8 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
     let mut cpus = Box::new(Cpus::new());
     let mut code = Box::new(Code::new());
     let platform = pd_tdx::software::platform(map.base(), map.len());
-    let machine = pd_tdx::software::SoftwareMachine::new(window, time.clone(), map.shared_pool);
+    let machine =
+        pd_tdx::software::SoftwareMachine::new(window, time.clone(), map.shared_pool, map.shadow);
     let mut seam = pd_tdx::software::SoftwareSeam::new(platform, machine, &mut cpus, &mut code);
     let plan = pd_tdx::setup::Plan {
         convertible: [map.tdx_control, map.private_pool],
