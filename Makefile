@@ -46,8 +46,10 @@ lint: ## Formatting and clippy, as the tests want them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-fuzz: ## Long runs of the differential and random tests
-	cargo run --release -p cpu-diff -- --count 100000000 --seed $$RANDOM
+fuzz: ## Long runs of the differential, random and model tests
+	cargo run --release -p cpu-diff -- --count 20000000 --seed $$RANDOM
+	FUZZ_CALLS=200000000 FUZZ_SEED=$$RANDOM cargo test --release -p tdx-module-check --test fuzz -- --nocapture
+	MODEL_STATES=0 cargo test --release -p tdx-module-check --test model -- --nocapture
 
 replay: ## Replay recorded module traces: make replay TRACES=FOLDER
 	@[ -n "$(TRACES)" ] || { echo 'replay: give TRACES=<folder or file>' >&2; exit 2; }
