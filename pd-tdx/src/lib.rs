@@ -220,30 +220,31 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 let result = self.batch(Caller::Mmu, calls);
                 let _ = self.mmu.send(&mmu::ToMmu::ProgramDone { id, result });
             }
-            mmu::ToTdx::Resume { tdvpr } => match self.vcpu(tdvpr) {
-                Some(vcpu) if matches!(vcpu.doing, Doing::WaitsForMmu { .. }) => {
-                    if let Doing::WaitsForMmu { id, .. } = vcpu.doing {
-                        vcpu.doing = Doing::Runs {
-                            id,
-                            registers: enter(tdvpr),
-                        };
-                    }
+            mmu::ToTdx::Resume { tdvpr } => {
+                let registers = enter(tdvpr);
+                self.end_wait(tdvpr, |id| Doing::Runs { id, registers });
+            }
+            mmu::ToTdx::Decline { tdvpr } => {
+                if let Some((id, registers)) = self.end_wait(tdvpr, |_| Doing::Nothing) {
+                    let _ = self.vmm.send(&vmm::ToVmm::Returned { id, registers });
                 }
-                _ => self.counters.unknown += 1,
-            },
-            mmu::ToTdx::Decline { tdvpr } => match self.vcpu(tdvpr) {
-                Some(vcpu) if matches!(vcpu.doing, Doing::WaitsForMmu { .. }) => {
-                    if let Doing::WaitsForMmu { id, exit } = vcpu.doing {
-                        vcpu.doing = Doing::Nothing;
-                        let _ = self.vmm.send(&vmm::ToVmm::Returned {
-                            id,
-                            registers: exit,
-                        });
-                    }
-                }
-                _ => self.counters.unknown += 1,
-            },
+            }
         }
+    }
+
+    /// Has a vCPU that waits for pd-mmu do something else; what its TDH.VP.ENTER would return.
+    fn end_wait(
+        &mut self,
+        tdvpr: u64,
+        then: impl FnOnce(u32) -> Doing,
+    ) -> Option<(u32, Registers)> {
+        let vcpu = self.vcpu(tdvpr)?;
+        if let Doing::WaitsForMmu { id, exit } = vcpu.doing {
+            vcpu.doing = then(id);
+            return Some((id, exit));
+        }
+        self.counters.unknown += 1;
+        None
     }
 
     fn enter(&mut self, id: u32, registers: Registers) {
