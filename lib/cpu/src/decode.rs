@@ -61,8 +61,19 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
             op.immediate |= x87_opcode(&bytes[start..start + instruction.len()]);
         }
         done.instructions += 1;
-        if done.ops > 0 && fuse(&mut ops[done.ops - 1], &op) {
-            break;
+        if done.ops > 0 {
+            let before = &mut ops[done.ops - 1];
+            if fuse(before, &op) {
+                break;
+            }
+            if before.kind == Kind::Nop {
+                // Only its length mattered, and this op knows where it stands.
+                done.ops -= 1;
+            } else if op.kind == Kind::Nop && before.length < 240 {
+                // The op before reaches over it.
+                before.length += op.length;
+                continue;
+            }
         }
         ops[done.ops] = op;
         done.ops += 1;
@@ -463,11 +474,15 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
         Mn::Inc => match (memory0, size) {
             (false, 2) => kind!(Inc32),
             (false, 3) => kind!(Inc64),
+            (true, 2) => kind!(IncM32),
+            (true, 3) => kind!(IncM64),
             _ => kind!(Unary, unary::INC),
         },
         Mn::Dec => match (memory0, size) {
             (false, 2) => kind!(Dec32),
             (false, 3) => kind!(Dec64),
+            (true, 2) => kind!(DecM32),
+            (true, 3) => kind!(DecM64),
             _ => kind!(Unary, unary::DEC),
         },
         Mn::Rol => kind!(Shift, shift::ROL),
@@ -887,13 +902,26 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
         op.immediate &= if size == 3 { 63 } else { 31 };
         let narrow = size == 2;
         op.kind = match (op.sub, op.immediate) {
-            (shift::SHL | shift::SHR | shift::SAR, 0) => op.kind,
+            (_, 0) => op.kind,
+            (shift::ROL, _) if narrow => Kind::RolRi32,
+            (shift::ROL, _) => Kind::RolRi64,
+            (shift::ROR, _) if narrow => Kind::RorRi32,
+            (shift::ROR, _) => Kind::RorRi64,
             (shift::SHL, _) if narrow => Kind::ShlRi32,
             (shift::SHL, _) => Kind::ShlRi64,
             (shift::SHR, _) if narrow => Kind::ShrRi32,
             (shift::SHR, _) => Kind::ShrRi64,
             (shift::SAR, _) if narrow => Kind::SarRi32,
             (shift::SAR, _) => Kind::SarRi64,
+            _ => op.kind,
+        };
+    }
+    if op.kind == Kind::Shift && !memory0 && !immediate1 && size >= 2 {
+        op.kind = match (op.sub, size) {
+            (shift::SHL, 2) => Kind::ShlRc32,
+            (shift::SHL, _) => Kind::ShlRc64,
+            (shift::SHR, 2) => Kind::ShrRc32,
+            (shift::SHR, _) => Kind::ShrRc64,
             _ => op.kind,
         };
     }

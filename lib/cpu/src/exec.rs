@@ -287,6 +287,20 @@ impl Cpu {
                     self.set_reg(op.a, r);
                 }};
             }
+            macro_rules! shift_cl {
+                ($t:ty, $f:ident) => {{
+                    let count = self.regs[gpr::RCX] as u32 & (<$t>::BITS - 1);
+                    let x = self.reg::<$t>(op.a);
+                    let r = if count == 0 { x } else { self.flags.$f(x, count) };
+                    self.set_reg(op.a, r);
+                }};
+            }
+            macro_rules! unary_memory {
+                ($t:ty, $f:ident) => {{
+                    let lock = op.has(flag::LOCK);
+                    t!(self.modify::<$t, M>(env, self.address(op), lock, |f, x| f.$f(x)));
+                }};
+            }
             // An op that ends the block and sets RIP itself.
             macro_rules! ends {
                 ($e:expr) => {{
@@ -471,6 +485,18 @@ impl Cpu {
                 Kind::ShrRi64 => shift!(u64, shr),
                 Kind::SarRi32 => shift!(u32, sar),
                 Kind::SarRi64 => shift!(u64, sar),
+                Kind::ShlRc32 => shift_cl!(u32, shl),
+                Kind::ShlRc64 => shift_cl!(u64, shl),
+                Kind::ShrRc32 => shift_cl!(u32, shr),
+                Kind::ShrRc64 => shift_cl!(u64, shr),
+                Kind::RolRi32 => shift!(u32, rol),
+                Kind::RolRi64 => shift!(u64, rol),
+                Kind::RorRi32 => shift!(u32, ror),
+                Kind::RorRi64 => shift!(u64, ror),
+                Kind::IncM32 => unary_memory!(u32, inc),
+                Kind::IncM64 => unary_memory!(u64, inc),
+                Kind::DecM32 => unary_memory!(u32, dec),
+                Kind::DecM64 => unary_memory!(u64, dec),
                 Kind::Inc32 => {
                     let r = self.flags.inc(self.reg::<u32>(op.a));
                     self.set_reg(op.a, r);
@@ -558,7 +584,11 @@ impl Cpu {
                     self.set_reg(op.a, r);
                 }
                 Kind::SetccR => {
-                    let value = self.flags.condition(op.sub) as u8;
+                    let value = if op.sub >> 1 == 5 {
+                        self.flags.condition(op.sub)
+                    } else {
+                        self.flags.condition_no_parity(op.sub)
+                    } as u8;
                     self.set_reg(op.a, value);
                 }
                 Kind::Cmov64R => {

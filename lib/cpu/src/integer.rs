@@ -60,6 +60,24 @@ impl Flags {
         r
     }
 
+    /// `ROL` by 1 to 63.
+    #[inline(always)]
+    pub fn rol<T: Word>(&mut self, a: T, count: u32) -> T {
+        let r = rotate_left(a, count % T::BITS);
+        let carry = r.get() & 1 != 0;
+        self.set_cf(carry);
+        self.set_of((r.sext() >> 63 != 0) != carry);
+        r
+    }
+    /// `ROR` by 1 to 63.
+    #[inline(always)]
+    pub fn ror<T: Word>(&mut self, a: T, count: u32) -> T {
+        let r = rotate_left(a, (T::BITS - count % T::BITS) % T::BITS);
+        self.set_cf(r.sext() >> 63 != 0);
+        self.set_of((r.sext() >> 63 ^ r.get() >> (T::BITS - 2)) & 1 != 0);
+        r
+    }
+
     /// Any shift or rotate; `count` is CL or the immediate, not yet masked.
     fn shift<T: Word>(&mut self, kind: u8, a: T, count: u64) -> T {
         let count = count as u32 & if T::BITS == 64 { 63 } else { 31 };
@@ -69,20 +87,8 @@ impl Flags {
         let sign = |r: T| r.sext() >> 63 != 0;
         let below_sign = |r: T| r.get() >> (T::BITS - 2) & 1 != 0;
         match kind {
-            shift::ROL => {
-                let n = count % T::BITS;
-                let r = rotate_left(a, n);
-                let carry = r.get() & 1 != 0;
-                self.set_cf(carry);
-                self.set_of(sign(r) != carry);
-                r
-            }
-            shift::ROR => {
-                let r = rotate_left(a, (T::BITS - count % T::BITS) % T::BITS);
-                self.set_cf(sign(r));
-                self.set_of(sign(r) != below_sign(r));
-                r
-            }
+            shift::ROL => self.rol(a, count),
+            shift::ROR => self.ror(a, count),
             shift::RCL | shift::RCR => {
                 let n = count % (T::BITS + 1);
                 if n == 0 {

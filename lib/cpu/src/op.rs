@@ -230,7 +230,9 @@ pub(crate) enum Kind {
     CmpRm32Jcc, CmpRm64Jcc, CmpMr32Jcc, CmpMr64Jcc, CmpMi8Jcc, CmpMi32Jcc, CmpMi64Jcc,
     TestRr8Jcc, TestRr32Jcc, TestRr64Jcc, TestRi8Jcc, TestRi32Jcc, TestMi8Jcc,
     ShlRi32, ShlRi64, ShrRi32, ShrRi64, SarRi32, SarRi64,
-    Inc32, Inc64, Dec32, Dec64, Not32, Not64, Neg32, Neg64,
+    // By CL; rotations by an immediate.
+    ShlRc32, ShlRc64, ShrRc32, ShrRc64, RolRi32, RolRi64, RorRi32, RorRi64,
+    Inc32, Inc64, Dec32, Dec64, IncM32, IncM64, DecM32, DecM64, Not32, Not64, Neg32, Neg64,
     /// Any [`Alu`] (in `sub`) in any form.
     Alu,
     Unary,
