@@ -220,18 +220,26 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
 
     fn report(&mut self) {
         for id in 0..MAX_VMS {
-            if let (Some(_), Ok(s)) = (&self.vms[id], self.mmu.stats(id as u8)) {
-                self.log(format_args!(
-                    "vm {id}: private {} x 2 MiB + {} x 4 KiB, shared {}, {} faults, {} SEAMCALLs, {} tracks, {} retries",
-                    s.private_2m, s.private_4k, s.shared, s.faults, s.seamcalls, s.tracks, s.retries
-                ));
-            }
+            self.report_vm(id as VmId);
         }
         let (tables, control) = (self.mmu.tables().used(), self.mmu.control_pages().used());
         let unknown = self.unknown;
         self.log(format_args!(
             "{tables} table pages, {control} control pages, {unknown} unknown"
         ));
+    }
+
+    fn report_vm(&mut self, id: VmId) {
+        if let Ok(s) = self.mmu.stats(id as u8) {
+            self.log(format_args!(
+                "vm {id}: private {} x 2 MiB + {} x 4 KiB, shared {}, converted {} + {}",
+                s.private_2m, s.private_4k, s.shared, s.to_shared, s.to_private
+            ));
+            self.log(format_args!(
+                "vm {id}: {} faults, {} SEAMCALLs, {} tracks, {} demotions, {} retries",
+                s.faults, s.seamcalls, s.tracks, s.demotions, s.retries
+            ));
+        }
     }
 
     fn log(&mut self, text: fmt::Arguments<'_>) {
@@ -585,6 +593,7 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
                 .map(Answer::After)
                 .map_err(error),
             vmm::ToMmu::Destroy { .. } => {
+                self.report_vm(id);
                 if let Some(vm) = self.vm(id) {
                     vm.work = Work::Destroy;
                 }

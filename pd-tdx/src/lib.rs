@@ -191,7 +191,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 let _ = self.vmm.send(&answer);
             }
             vmm::ToTdx::Batch { id, calls } => {
-                let result = self.batch(Caller::Vmm, calls.iter().map(|&call| Some(call)));
+                let result = self.batch(Caller::Vmm, calls.iter().copied().map(mmu::Step::Call));
                 let _ = self.vmm.send(&vmm::ToVmm::BatchDone { id, result });
             }
             // What is posted is looked at on every entry, and no vCPU is inside of its TD while
@@ -211,13 +211,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
     fn serve_mmu(&mut self, message: mmu::ToTdx) {
         match message {
             mmu::ToTdx::Program { id, steps } => {
-                let calls = steps.iter().map(|step| match *step {
-                    mmu::Step::Call(call) => Some(call),
-                    // No vCPU is inside of its TD while messages are served: all of them have
-                    // left it since TDH.MEM.TRACK, and take the new epoch on their next entry.
-                    mmu::Step::Kick(_) => None,
-                });
-                let result = self.batch(Caller::Mmu, calls);
+                let result = self.batch(Caller::Mmu, steps.iter().copied());
                 let _ = self.mmu.send(&mmu::ToMmu::ProgramDone { id, result });
             }
             mmu::ToTdx::Resume { tdvpr } => {
@@ -291,42 +285,47 @@ impl<'a, S: Seam> Tdx<'a, S> {
         Ok(())
     }
 
-    /// Calls (`None`: a step that needs nothing done) up to the first that does not succeed.
-    fn batch(&mut self, caller: Caller, calls: impl Iterator<Item = Option<Call>>) -> BatchResult {
+    /// Steps up to the first that does not succeed.
+    fn batch(&mut self, caller: Caller, steps: impl Iterator<Item = mmu::Step>) -> BatchResult {
         let mut result = BatchResult {
             succeeded: 0,
             last: Call::default(),
             refused: false,
         };
-        for call in calls {
-            if let Some(call) = call {
-                let mut registers = Registers::from(call);
-                // TDH.VP.ENTER takes registers that a batch does not have.
-                if is_leaf(call.rax, HostLeaf::VpEnter)
-                    || self.call(caller, &mut registers).is_err()
-                {
-                    return BatchResult {
-                        last: call,
-                        refused: true,
-                        ..result
+        for step in steps {
+            match step {
+                // No vCPU is inside of its TD while messages are served: all of them have left
+                // it since TDH.MEM.TRACK, and take the new epoch on their next entry.
+                mmu::Step::Kick(_) => self.seam.invept(),
+                mmu::Step::Call(call) => {
+                    let mut registers = Registers::from(call);
+                    // TDH.VP.ENTER takes registers that a batch does not have.
+                    if is_leaf(call.rax, HostLeaf::VpEnter)
+                        || self.call(caller, &mut registers).is_err()
+                    {
+                        return BatchResult {
+                            last: call,
+                            refused: true,
+                            ..result
+                        };
+                    }
+                    let Registers {
+                        rax,
+                        rcx,
+                        rdx,
+                        r8_r15: [r8, r9, ..],
+                        ..
+                    } = registers;
+                    result.last = Call {
+                        rax,
+                        rcx,
+                        rdx,
+                        r8,
+                        r9,
                     };
-                }
-                let Registers {
-                    rax,
-                    rcx,
-                    rdx,
-                    r8_r15: [r8, r9, ..],
-                    ..
-                } = registers;
-                result.last = Call {
-                    rax,
-                    rcx,
-                    rdx,
-                    r8,
-                    r9,
-                };
-                if Status(rax).is_error() {
-                    break;
+                    if Status(rax).is_error() {
+                        break;
+                    }
                 }
             }
             result.succeeded += 1;

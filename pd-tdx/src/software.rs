@@ -401,6 +401,10 @@ impl<C: Clock> Seam for SoftwareSeam<'_, C> {
         *registers = from_regs(&regs);
     }
 
+    fn invept(&mut self) {
+        self.cpus.0.iter_mut().for_each(|slot| slot.cpu.flush_ept());
+    }
+
     fn set_tsc_frequency(&mut self, hz: u64) {
         self.module.set_tsc_frequency(hz);
     }

@@ -21,9 +21,13 @@ struct Scripted {
     exits: VecDeque<Registers>,
     made: Vec<u64>,
     entered: Vec<u64>,
+    flushes: u32,
 }
 
 impl Seam for Scripted {
+    fn invept(&mut self) {
+        self.flushes += 1;
+    }
     fn seamcall(&mut self, registers: &mut Registers) {
         if registers.rax == u64::from(HostLeaf::VpEnter.number()) {
             self.entered.push(registers.rcx);
@@ -172,6 +176,7 @@ fn a_program_ends_at_its_first_failure() {
             panic!("no answer to the program");
         };
         assert_eq!(result.succeeded, 2);
+        assert_eq!(core.seam().flushes, 1);
         assert_eq!(result.last.rax, Status::OPERAND_BUSY.0);
         assert!(!result.refused);
     });
