@@ -72,7 +72,7 @@ impl<'a> Console<'a> {
 
     /// Shows everything that was sent and passes on everything that was typed.
     pub fn poll(&mut self, port: &mut impl Port) {
-        for pd in 0..PDS.len() {
+        for (pd, name) in PDS.iter().enumerate() {
             while let Some(frame) = self.links[pd].receive() {
                 match frame {
                     Ok(message) => self.message(port, pd, message),
@@ -81,10 +81,7 @@ impl<'a> Console<'a> {
                         self.line(
                             port,
                             Source::Console,
-                            format_args!(
-                                "frame from {} dropped: {error:?} ({count} so far)",
-                                PDS[pd]
-                            ),
+                            format_args!("frame from {} dropped: {error:?} ({count} so far)", name),
                         );
                     }
                 }

@@ -196,7 +196,7 @@ impl<'a, C: Clock> cpu::Machine for SoftwareMachine<'a, C> {
         self.memory
     }
     fn tsc(&mut self) -> u64 {
-        let scaled = u128::from(self.clock.now()) * u128::from(self.tsc_multiplier) >> 48;
+        let scaled = (u128::from(self.clock.now()) * u128::from(self.tsc_multiplier)) >> 48;
         (scaled as u64).wrapping_add(self.tsc_offset)
     }
     fn random(&mut self) -> u64 {

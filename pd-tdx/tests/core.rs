@@ -240,7 +240,7 @@ fn faults_go_to_the_mmu_and_wait_for_it() {
         // There is nothing to resume any more, and no such vCPU at all.
         ends.2.send(&mmu::ToTdx::Resume { tdvpr }).unwrap();
         ends.2
-            .send(&mmu::ToTdx::Resume { tdvpr: 0xdead_000 })
+            .send(&mmu::ToTdx::Resume { tdvpr: 0xdead_0000 })
             .unwrap();
         assert!(!core.poll());
         assert_eq!(core.counters().unknown, 2);

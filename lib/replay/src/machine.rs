@@ -36,7 +36,10 @@ impl Tables {
     /// The values of CPUID leaf `leaf`; `subleaf` may be "there is none".
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         let subleaf = if subleaf == NO_SUBLEAF { 0 } else { subleaf };
-        self.cpuid.get(&(leaf, subleaf)).copied().unwrap_or_default()
+        self.cpuid
+            .get(&(leaf, subleaf))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The value of an MSR.
