@@ -46,35 +46,32 @@ pub mod rflags {
     pub const ALL: u64 = ARITHMETIC | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;
 }
 
-/// The arithmetic flags as the operands of the instruction that set them last.
+/// The arithmetic flags as what the last arithmetic instruction left.
 ///
-/// ZF, SF and PF follow from `res`; the other three have a word each. What no `res` can say
-/// (say ZF and SF, after `POPF`) is said by correction bits in `cf`, which every arithmetic
-/// instruction overwrites with its plain carry.
+/// ZF, SF and PF follow from `res`; CF, AF and OF are in `rest`, at their places in RFLAGS.
+/// What no `res` can say (say ZF and SF, after `POPF`) is said by correction bits in `rest`,
+/// which every arithmetic instruction overwrites. Two words, because stores are what costs most
+/// where this CPU itself is emulated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags {
     /// The result, sign-extended.
     res: u64,
-    /// OF is bit 63.
-    of: u64,
-    /// AF is bit 4.
-    af: u64,
-    /// CF is bit 0; bits 8..15 flip `res`'s low byte for PF; bit 63 flips SF.
-    cf: u64,
+    /// CF, AF, OF; bits 39:32 flip `res`'s low byte for PF; bit 63 flips SF.
+    rest: u64,
 }
+
+/// The bits of [`Flags::rest`] that are flags themselves.
+const OWN: u64 = rflags::CF | rflags::AF | rflags::OF;
+const OF_SHIFT: u32 = 11;
+const PF_FLIP: u32 = 32;
 
 impl Flags {
     /// The flags of RFLAGS = 2: `res` isn't zero and has odd parity.
-    pub const ZERO: Self = Self {
-        res: 1,
-        of: 0,
-        af: 0,
-        cf: 0,
-    };
+    pub const ZERO: Self = Self { res: 1, rest: 0 };
 
     #[inline(always)]
     pub fn cf(&self) -> bool {
-        self.cf & 1 != 0
+        self.rest & 1 != 0
     }
     #[inline(always)]
     pub fn zf(&self) -> bool {
@@ -82,34 +79,32 @@ impl Flags {
     }
     #[inline(always)]
     pub fn sf(&self) -> bool {
-        (self.res ^ self.cf) >> 63 != 0
+        (self.res ^ self.rest) >> 63 != 0
     }
     #[inline(always)]
     pub fn of(&self) -> bool {
-        self.of >> 63 != 0
+        self.rest >> OF_SHIFT & 1 != 0
     }
     /// SF != OF.
     #[inline(always)]
     pub fn less(&self) -> bool {
-        (self.res ^ self.cf ^ self.of) >> 63 != 0
+        self.sf() != self.of()
     }
     #[inline(always)]
     pub fn pf(&self) -> bool {
-        ((self.res ^ self.cf >> 8) as u8).count_ones() & 1 == 0
+        ((self.res ^ self.rest >> PF_FLIP) as u8).count_ones() & 1 == 0
     }
     #[inline(always)]
     pub fn af(&self) -> bool {
-        self.af & 0x10 != 0
+        self.rest & rflags::AF != 0
     }
 
     /// The six flags at their places in RFLAGS.
     pub fn get(&self) -> u64 {
-        self.cf() as u64
+        self.rest & OWN
             | (self.pf() as u64) << 2
-            | (self.af() as u64) << 4
             | (self.zf() as u64) << 6
             | (self.sf() as u64) << 7
-            | (self.of() as u64) << 11
     }
 
     /// Takes the six flags out of an RFLAGS value.
@@ -119,9 +114,7 @@ impl Flags {
         self.res = !zf as u64;
         let flip_sf = value & rflags::SF != 0;
         let flip_pf = (value & rflags::PF != 0) != zf;
-        self.cf = value & 1 | (flip_pf as u64) << 8 | (flip_sf as u64) << 63;
-        self.of = (value & rflags::OF) << 52;
-        self.af = value & rflags::AF;
+        self.rest = value & OWN | (flip_pf as u64) << PF_FLIP | (flip_sf as u64) << 63;
     }
 
     /// The condition with code `cc` (SDM vol. 1, appendix B).
@@ -143,8 +136,9 @@ impl Flags {
     /// As [`Flags::condition`], without branches, for all but the parity conditions.
     #[inline(always)]
     pub fn condition_no_parity(&self, cc: u8) -> bool {
-        let (of, cf, zf) = (self.of >> 63, self.cf & 1, self.zf() as u64);
-        let sf = (self.res ^ self.cf) >> 63;
+        let (of, cf) = (self.rest >> OF_SHIFT & 1, self.rest & 1);
+        let zf = self.zf() as u64;
+        let sf = (self.res ^ self.rest) >> 63;
         let less = sf ^ of;
         let all = of | cf << 1 | zf << 2 | (cf | zf) << 3 | sf << 4 | less << 6 | (zf | less) << 7;
         (all >> (cc >> 1 & 7) ^ cc as u64) & 1 != 0
@@ -154,21 +148,21 @@ impl Flags {
     pub fn add<T: Word>(&mut self, a: T, b: T) -> T {
         let (x, y) = (a.sext(), b.sext());
         let r = T::new(x.wrapping_add(y));
-        self.res = r.sext();
-        self.of = (x ^ self.res) & (y ^ self.res);
-        self.af = x ^ y ^ self.res;
-        self.cf = (r.get() < a.get()) as u64;
+        let res = r.sext();
+        self.res = res;
+        let carry = r.get() < a.get();
+        self.rest = overflow((x ^ res) & (y ^ res)) | (x ^ y ^ res) & rflags::AF | carry as u64;
         r
     }
 
     #[inline(always)]
     pub fn adc<T: Word>(&mut self, a: T, b: T) -> T {
-        let (x, y, c) = (a.sext(), b.sext(), self.cf & 1);
+        let (x, y, c) = (a.sext(), b.sext(), self.rest & 1);
         let r = T::new(x.wrapping_add(y).wrapping_add(c));
-        self.res = r.sext();
-        self.of = (x ^ self.res) & (y ^ self.res);
-        self.af = x ^ y ^ self.res;
-        self.cf = (r.get() < a.get() || (c != 0 && r.get() == a.get())) as u64;
+        let res = r.sext();
+        self.res = res;
+        let carry = r.get() < a.get() || (c != 0 && r.get() == a.get());
+        self.rest = overflow((x ^ res) & (y ^ res)) | (x ^ y ^ res) & rflags::AF | carry as u64;
         r
     }
 
@@ -176,21 +170,21 @@ impl Flags {
     pub fn sub<T: Word>(&mut self, a: T, b: T) -> T {
         let (x, y) = (a.sext(), b.sext());
         let r = T::new(x.wrapping_sub(y));
-        self.res = r.sext();
-        self.of = (x ^ y) & (x ^ self.res);
-        self.af = x ^ y ^ self.res;
-        self.cf = (a.get() < b.get()) as u64;
+        let res = r.sext();
+        self.res = res;
+        let carry = a.get() < b.get();
+        self.rest = overflow((x ^ y) & (x ^ res)) | (x ^ y ^ res) & rflags::AF | carry as u64;
         r
     }
 
     #[inline(always)]
     pub fn sbb<T: Word>(&mut self, a: T, b: T) -> T {
-        let (x, y, c) = (a.sext(), b.sext(), self.cf & 1);
+        let (x, y, c) = (a.sext(), b.sext(), self.rest & 1);
         let r = T::new(x.wrapping_sub(y).wrapping_sub(c));
-        self.res = r.sext();
-        self.of = (x ^ y) & (x ^ self.res);
-        self.af = x ^ y ^ self.res;
-        self.cf = (a.get() < b.get() || (c != 0 && a.get() == b.get())) as u64;
+        let res = r.sext();
+        self.res = res;
+        let carry = a.get() < b.get() || (c != 0 && a.get() == b.get());
+        self.rest = overflow((x ^ y) & (x ^ res)) | (x ^ y ^ res) & rflags::AF | carry as u64;
         r
     }
 
@@ -198,9 +192,7 @@ impl Flags {
     #[inline(always)]
     pub fn logic<T: Word>(&mut self, r: T) -> T {
         self.res = r.sext();
-        self.of = 0;
-        self.af = 0;
-        self.cf = 0;
+        self.rest = 0;
         r
     }
 
@@ -219,17 +211,17 @@ impl Flags {
 
     #[inline(always)]
     pub fn inc<T: Word>(&mut self, a: T) -> T {
-        let carry = self.cf & 1;
+        let carry = self.rest & 1;
         let r = self.add(a, T::new(1));
-        self.cf = carry;
+        self.rest = self.rest & !1 | carry;
         r
     }
 
     #[inline(always)]
     pub fn dec<T: Word>(&mut self, a: T) -> T {
-        let carry = self.cf & 1;
+        let carry = self.rest & 1;
         let r = self.sub(a, T::new(1));
-        self.cf = carry;
+        self.rest = self.rest & !1 | carry;
         r
     }
 
@@ -237,26 +229,30 @@ impl Flags {
     #[inline(always)]
     pub fn result<T: Word>(&mut self, r: T, cf: bool, of: bool) {
         self.res = r.sext();
-        self.cf = cf as u64;
-        self.of = (of as u64) << 63;
-        self.af = 0;
+        self.rest = cf as u64 | (of as u64) << OF_SHIFT;
     }
 
     /// Replaces CF alone.
     #[inline(always)]
     pub fn set_cf(&mut self, cf: bool) {
-        self.cf = self.cf & !1 | cf as u64;
+        self.rest = self.rest & !rflags::CF | cf as u64;
     }
     /// Replaces OF alone.
     #[inline(always)]
     pub fn set_of(&mut self, of: bool) {
-        self.of = (of as u64) << 63;
+        self.rest = self.rest & !rflags::OF | (of as u64) << OF_SHIFT;
     }
     /// Replaces ZF alone.
     pub fn set_zf(&mut self, zf: bool) {
         let others = self.get() & !rflags::ZF;
         self.set(others | if zf { rflags::ZF } else { 0 });
     }
+}
+
+/// OF at its place, from a word whose sign bit it is.
+#[inline(always)]
+fn overflow(sign: u64) -> u64 {
+    sign >> (63 - OF_SHIFT) & rflags::OF
 }
 
 #[cfg(test)]
