@@ -105,8 +105,8 @@ fn every_order_of_the_domains_ends_alike() {
 #[test]
 fn garbage_on_every_ring() {
     for ring in RINGS {
-        for round in [1, 3, 7, 20, 60] {
-            let mut seed = round * 0x9e37_79b9_7f4a_7c15;
+        for round in [1, 5, 40] {
+            let mut seed = u64::wrapping_mul(round, 0x9e37_79b9_7f4a_7c15);
             let config = Config {
                 limit: 2_000_000,
                 rounds: 20_000,
