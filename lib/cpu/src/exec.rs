@@ -291,7 +291,11 @@ impl Cpu {
                 ($t:ty, $f:ident) => {{
                     let count = self.regs[gpr::RCX] as u32 & (<$t>::BITS - 1);
                     let x = self.reg::<$t>(op.a);
-                    let r = if count == 0 { x } else { self.flags.$f(x, count) };
+                    let r = if count == 0 {
+                        x
+                    } else {
+                        self.flags.$f(x, count)
+                    };
                     self.set_reg(op.a, r);
                 }};
             }
