@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 GUEST ?= linux
 OUT := build
+DOMAINS := pd-console pd-mmu pd-tdx pd-vmm
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # What the guest scripts read; set on the command line: make run MEM=128M VCPUS=2
 export MEM VCPUS KERNEL INITRD CMDLINE APPEND GOAL
@@ -45,6 +46,9 @@ bench: ## Measurements: SEAMCALLs, instructions, boot times, beside their peers
 lint: ## Formatting and clippy, as the tests want them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --profile pd --bins $(DOMAINS:%=-p %) -p septum-init -p selftest \
+		--features "septum-init/freestanding selftest/microkit $(DOMAINS:%=%/microkit)" -- -D warnings
+	cargo clippy --quiet --profile pd --bins -p hello -p loader --features hello/td,loader/td -- -D warnings
 
 fuzz: ## Long runs of the differential, random and model tests
 	cargo run --release -p cpu-diff -- --count 20000000 --seed $$RANDOM

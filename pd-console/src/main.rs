@@ -4,12 +4,9 @@
 // Memory that system.xml maps is turned into rings.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::AtomicU32;
 use pd_console::{Console, Port};
-use ring::{Link, REGION_WORDS};
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, Infallible, IoPort, memory_region_symbol, protection_domain,
-};
+use ring::link;
+use sel4_microkit::{Channel, ChannelSet, Handler, Infallible, IoPort, protection_domain};
 
 /// The serial port's interrupt, as in system.xml.
 const SERIAL: Channel = Channel::new(0);
@@ -89,22 +86,13 @@ impl Handler for Pd {
     }
 }
 
-macro_rules! ring {
-    ($symbol:ident) => {{
-        let words = memory_region_symbol!($symbol: *mut [AtomicU32], n = REGION_WORDS);
-        // SAFETY: system.xml maps a whole ring region there for good, and everybody who
-        // maps it uses it as atomic words.
-        unsafe { words.as_ref() }
-    }};
-}
-
 #[protection_domain]
 fn init() -> impl Handler {
     let mut pd = Pd {
         console: Console::new([
-            Link::new(ring!(ring_console_to_vmm), ring!(ring_vmm_to_console)),
-            Link::new(ring!(ring_console_to_mmu), ring!(ring_mmu_to_console)),
-            Link::new(ring!(ring_console_to_tdx), ring!(ring_tdx_to_console)),
+            link!(ring_console_to_vmm, ring_vmm_to_console),
+            link!(ring_console_to_mmu, ring_mmu_to_console),
+            link!(ring_console_to_tdx, ring_tdx_to_console),
         ]),
         serial: Serial::new(),
     };

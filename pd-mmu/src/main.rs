@@ -4,11 +4,10 @@
 // Memory that system.xml maps is turned into a window and rings.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::AtomicU32;
 use gpa::Hpa;
 use memory::Window;
 use pd_mmu::{Core, Start, Storage};
-use ring::{Link, REGION_WORDS};
+use ring::link;
 use sel4_microkit::{
     Channel, ChannelSet, Handler, Infallible, memory_region_symbol, protection_domain, var,
 };
@@ -41,19 +40,11 @@ impl Handler for Pd {
     }
 }
 
-macro_rules! ring {
-    ($symbol:ident) => {{
-        let words = memory_region_symbol!($symbol: *mut [AtomicU32], n = REGION_WORDS);
-        // SAFETY: system.xml maps a whole ring region there for good, and everybody who
-        // maps it uses it as atomic words.
-        unsafe { words.as_ref() }
-    }};
-}
-
 #[protection_domain]
 fn init() -> impl Handler {
+    let storage = &raw mut STORAGE;
     // SAFETY: this runs once, and nobody else names the static.
-    let storage = unsafe { &mut *&raw mut STORAGE };
+    let storage = unsafe { &mut *storage };
     let shadow_size = *var!(shadow_size: usize = 0) as u64;
     let shadow_paddr = Hpa::new(*var!(shadow_paddr: usize = 0) as u64);
     let shadow = memory_region_symbol!(shadow: *mut u8);
@@ -63,9 +54,9 @@ fn init() -> impl Handler {
         shadow: (shadow_paddr, shadow_size),
         storage,
         memory,
-        console: Link::new(ring!(ring_mmu_to_console), ring!(ring_console_to_mmu)),
-        vmm: Link::new(ring!(ring_mmu_to_vmm), ring!(ring_vmm_to_mmu)),
-        tdx: Link::new(ring!(ring_mmu_to_tdx), ring!(ring_tdx_to_mmu)),
+        console: link!(ring_mmu_to_console, ring_console_to_mmu),
+        vmm: link!(ring_mmu_to_vmm, ring_vmm_to_mmu),
+        tdx: link!(ring_mmu_to_tdx, ring_tdx_to_mmu),
     }));
     // What came before there was anybody to be notified.
     pd.poll();

@@ -4,13 +4,12 @@
 // The TSC is read, and memory that system.xml maps is turned into a window, rings and a cache.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::AtomicU32;
 use gpa::Hpa;
 use memory::Window;
 use pd_tdx::Tdx;
 use pd_tdx::setup::{self, Plan};
 use pd_tdx::software::{self, Clock, Code, Cpus, HKID_SHIFT, SoftwareMachine, SoftwareSeam};
-use ring::{Link, REGION_WORDS};
+use ring::link;
 use sel4_microkit::{
     Channel, ChannelSet, Handler, Infallible, debug_println, memory_region_symbol,
     protection_domain, var,
@@ -110,15 +109,6 @@ impl Handler for Pd {
     }
 }
 
-macro_rules! ring {
-    ($symbol:ident) => {{
-        let words = memory_region_symbol!($symbol: *mut [AtomicU32], n = REGION_WORDS);
-        // SAFETY: system.xml maps a whole ring region there for good, and everybody who
-        // maps it uses it as atomic words.
-        unsafe { words.as_ref() }
-    }};
-}
-
 /// A region with a fixed address: where it is mapped, its host physical address, its size.
 macro_rules! region {
     ($symbol:ident, $paddr:ident, $size:ident) => {
@@ -158,9 +148,11 @@ fn init() -> impl Handler {
     // SAFETY: the regions are mapped for good, one behind the other. Two of them cannot be
     // written: nothing that the module lets be private or the CPU lets be shared lies in those.
     // Nothing here makes references into any.
+    let window = unsafe { Window::new(base, len, pointer) };
     static mut MEMORY: Option<Window> = None;
-    let memory: &'static Window =
-        unsafe { (*&raw mut MEMORY).insert(Window::new(base, len, pointer)) };
+    let memory = &raw mut MEMORY;
+    // SAFETY: this runs once, and nobody else names the static.
+    let memory: &'static Window = unsafe { &mut *memory }.insert(window);
 
     let cache = memory_region_symbol!(cpu_cache: *mut Code);
     let cache_size = *var!(cpu_cache_size: usize = 0);
@@ -171,8 +163,9 @@ fn init() -> impl Handler {
     // SAFETY: the region is mapped for good, for this alone, is large enough and page aligned;
     // all zeroes, as it is at first, are an empty cache.
     let code = unsafe { &mut *cache.as_ptr() };
+    let cpus = &raw mut CPUS;
     // SAFETY: this runs once, and nobody else names the static.
-    let cpus = unsafe { &mut *&raw mut CPUS };
+    let cpus = unsafe { &mut *cpus };
 
     let region = |(_, hpa, size): (*mut u8, Hpa, u64)| (hpa, size);
     let machine = SoftwareMachine::new(memory, Processor::new(), region(shared), region(shadow));
@@ -193,9 +186,9 @@ fn init() -> impl Handler {
         seam,
         &module,
         pools,
-        Link::new(ring!(ring_tdx_to_console), ring!(ring_console_to_tdx)),
-        Link::new(ring!(ring_tdx_to_vmm), ring!(ring_vmm_to_tdx)),
-        Link::new(ring!(ring_tdx_to_mmu), ring!(ring_mmu_to_tdx)),
+        link!(ring_tdx_to_console, ring_console_to_tdx),
+        link!(ring_tdx_to_vmm, ring_vmm_to_tdx),
+        link!(ring_tdx_to_mmu, ring_mmu_to_tdx),
     ));
     // What came before there was anybody to be notified.
     pd.poll();

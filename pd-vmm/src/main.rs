@@ -4,12 +4,11 @@
 // The TSC is read, and memory that system.xml maps is turned into windows and rings.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::AtomicU32;
 use gpa::Hpa;
 use memory::Window;
 use pd_vmm::pit::{Pit, Ports};
 use pd_vmm::{Config, Host, Links, Vmm};
-use ring::{Link, REGION_WORDS};
+use ring::link;
 use sel4_microkit::{
     Channel, ChannelSet, Handler, Infallible, IoPort, memory_region_symbol, protection_domain, var,
 };
@@ -93,15 +92,6 @@ impl Handler for Pd {
     }
 }
 
-macro_rules! ring {
-    ($symbol:ident) => {{
-        let words = memory_region_symbol!($symbol: *mut [AtomicU32], n = REGION_WORDS);
-        // SAFETY: system.xml maps a whole ring region there for good, and everybody who
-        // maps it uses it as atomic words.
-        unsafe { words.as_ref() }
-    }};
-}
-
 /// The guest image and, right behind it, the shared pool.
 fn memory() -> (Window, Hpa, u64) {
     let image = memory_region_symbol!(guest_image: *mut u8);
@@ -133,9 +123,9 @@ fn init() -> impl Handler {
         end_at_goal: true,
     };
     let links = Links {
-        mmu: Link::new(ring!(ring_vmm_to_mmu), ring!(ring_mmu_to_vmm)),
-        tdx: Link::new(ring!(ring_vmm_to_tdx), ring!(ring_tdx_to_vmm)),
-        console: Link::new(ring!(ring_vmm_to_console), ring!(ring_console_to_vmm)),
+        mmu: link!(ring_vmm_to_mmu, ring_mmu_to_vmm),
+        tdx: link!(ring_vmm_to_tdx, ring_tdx_to_vmm),
+        console: link!(ring_vmm_to_console, ring_console_to_vmm),
     };
     let mut pd = Pd {
         vmm: Vmm::new(config, links),

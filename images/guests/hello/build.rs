@@ -1,20 +1,8 @@
-//! How a TD's binary is linked.
+//! Links the TD's binary.
+
+use freestanding::Place;
 
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../td-start/td.ld");
-    println!("cargo::rerun-if-changed={script}");
-    println!("cargo::rerun-if-changed=build.rs");
-    for argument in [
-        "-nostartfiles",
-        "-nostdlib",
-        "-static",
-        "-no-pie",
-        "-Wl,--build-id=none",
-        "-Wl,-z,max-page-size=4096",
-        "-Wl,-z,norelro",
-        "-Wl,--no-eh-frame-hdr",
-        &format!("-Wl,-T,{script}"),
-    ] {
-        println!("cargo::rustc-link-arg-bins={argument}");
-    }
+    freestanding::link("td", Place::Script(script));
 }

@@ -263,5 +263,24 @@ impl<'a, Out: Serialize, In: DeserializeOwned, W: Word> Link<'a, Out, In, W> {
     }
 }
 
+/// In a protection domain, its end of a channel: `link!(sends, receives)` of the symbols that
+/// system.xml's `setvar_vaddr` fills in. Expands to `unsafe` code in the domain's `main.rs` and
+/// needs its `sel4_microkit`, so that neither is this crate's.
+#[macro_export]
+macro_rules! link {
+    ($sends:ident, $receives:ident) => {
+        $crate::Link::new($crate::link!(@words $sends), $crate::link!(@words $receives))
+    };
+    (@words $symbol:ident) => {{
+        let words = sel4_microkit::memory_region_symbol!(
+            $symbol: *mut [core::sync::atomic::AtomicU32],
+            n = $crate::REGION_WORDS
+        );
+        // SAFETY: system.xml maps a whole ring region there for good, and everybody who
+        // maps it uses it as atomic words.
+        unsafe { words.as_ref() }
+    }};
+}
+
 #[cfg(test)]
 mod tests;
