@@ -5,14 +5,16 @@ use std::{
     process::ExitCode,
 };
 
-use septum_image::{budget, image, isolation, layout, program::Program, sdf};
+use septum_image::{budget, draw, image, isolation, layout, program::Program, sdf};
 
 const USAGE: &str = "usage:
   septum-image check SYSTEM.xml
+  septum-image draw SYSTEM.xml
   septum-image build SYSTEM.xml --init INIT.elf --kernel KERNEL.elf --output IMAGE
                      [--search-path DIR]... [--pd-folder DIR] [--ram-mib MIB]
 
 check   checks the description and the isolation rules, without looking at files
+draw    prints a picture (SVG) of who reaches which memory
 build   also reads the programs, prints the size table and writes the image
         --search-path  where programs and prefill files are (may stand several times)
         --pd-folder    has PD/Cargo.toml with each PD's code budget (default: SYSTEM.xml's)
@@ -41,7 +43,7 @@ fn arguments() -> Option<Arguments> {
     let mut words = std::env::args().skip(1);
     let command = words
         .next()
-        .filter(|word| word == "check" || word == "build")?;
+        .filter(|word| ["check", "draw", "build"].contains(&word.as_str()))?;
     let system = PathBuf::from(words.next()?);
     let pd_folder = system
         .parent()
@@ -84,9 +86,16 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     if isolation::applies(&system) {
         isolation::check(&system).map_err(|error| error.to_string())?;
     }
-    if arguments.command == "check" {
-        println!("{file}: correct");
-        return Ok(());
+    match arguments.command.as_str() {
+        "check" => {
+            println!("{file}: correct");
+            return Ok(());
+        }
+        "draw" => {
+            print!("{}", draw::svg(&system));
+            return Ok(());
+        }
+        _ => {}
     }
     let init = arguments.init.as_ref().ok_or(USAGE)?;
     let kernel = arguments.kernel.as_ref().ok_or(USAGE)?;
