@@ -14,7 +14,7 @@ pub const MAX_PDS: usize = 32;
 pub const MAX_REGIONS: usize = 256;
 
 /// Pages of a late region that are made in one go.
-const LATE_BATCH: u64 = 16;
+const LATE_BATCH: u64 = crate::kernel_memory::MAX_BATCH;
 
 /// Where the initial task maps a page to fill it.
 const SCRATCH: u64 = 64 << 30;
@@ -177,6 +177,41 @@ impl<'a> System<'a> {
             }
             expect(cap.unmap(buffer), "filling", &region.name);
         }
+    }
+
+    /// Makes sure that there is memory behind the last page of a fixed region:
+    /// the kernel gives away addresses without memory as device memory, too.
+    fn probe(&mut self, buffer: &mut IpcBuffer, region: &Region, cap: CapPtr) {
+        let window = self.open_window(buffer, region.page_bits);
+        let page = Page(cap);
+        let vspace = initial_slot::VSPACE;
+        let mapped = page.map(
+            buffer,
+            vspace,
+            window,
+            Rights::READ_WRITE,
+            Attributes::WriteBack,
+        );
+        expect(mapped, "probing", &region.name);
+        let word = (window + (1 << region.page_bits) - 8) as *mut u64;
+        // SAFETY: the last word of the page, which was just mapped at `window`
+        // and nowhere else; it holds in the end what it held.
+        let there = unsafe {
+            let was = word.read_volatile();
+            word.write_volatile(!was);
+            let there = word.read_volatile() == !was;
+            word.write_volatile(was);
+            there
+        };
+        if !there {
+            panic!(
+                "region '{}': no memory at {:#x}: give the machine more, or the region another \
+                 phys_addr",
+                name_str(&region.name),
+                region.paddr + region.size - 8
+            );
+        }
+        expect(page.unmap(buffer), "probing", &region.name);
     }
 
     /// The window's address, for pages of that size; the first time, makes the
@@ -464,7 +499,7 @@ impl<'a> System<'a> {
     }
 
     /// Makes, fills and maps the next pages of a late region, from page `done`
-    /// on; how many. A few at a time: in between, waiting PDs are let go.
+    /// on; how many. In between, waiting PDs are let go.
     pub fn back_late(&mut self, buffer: &mut IpcBuffer, index: usize, done: u64) -> u64 {
         let region = &self.image.regions[index];
         let count = (page_count(region) - done).min(LATE_BATCH);
@@ -474,6 +509,9 @@ impl<'a> System<'a> {
         } else {
             self.memory.make_fixed(buffer, region, done, count)
         };
+        if region.paddr != ANYWHERE && done + made == page_count(region) {
+            self.probe(buffer, region, caps + made - 1);
+        }
         self.fill(buffer, region, caps, done, made);
         let maps = self
             .image

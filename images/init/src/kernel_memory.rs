@@ -19,7 +19,8 @@ pub const OWN_CNODE: CNode = CNode {
 struct Source {
     slot: CapPtr,
     mark: Watermark,
-    /// A region with a physical address lies in it: not for other objects.
+    /// For regions with a physical address only: one lies in it, or it is
+    /// device memory.
     reserved: bool,
 }
 
@@ -62,21 +63,22 @@ fn overlaps(region: &Region, mark: &Watermark) -> bool {
 }
 
 impl KernelMemory {
-    /// All that the kernel left, less what the image's fixed regions need.
+    /// All that the kernel left. RAM from the kernel's PADDR_TOP on is device
+    /// memory to it (images/kernel/config), as devices are: objects can't lie
+    /// there, pages can, and hold what they held.
     pub fn new(boot_info: &BootInfo, image: &SystemImage<'_>) -> Self {
         let empty = boot_info.empty();
         let first = boot_info.untyped_slots().start;
         let sources = core::array::from_fn(|index| {
-            let untyped = boot_info
-                .untyped(index)
-                .filter(|untyped| untyped.is_device == 0)?;
+            let untyped = boot_info.untyped(index)?;
             let size_bits = u32::from(untyped.size_bits);
             let mark = Watermark {
                 paddr: untyped.paddr,
                 size_bits,
                 used: 0,
             };
-            let reserved = image.regions.iter().any(|region| overlaps(region, &mark));
+            let reserved = untyped.is_device != 0
+                || image.regions.iter().any(|region| overlaps(region, &mark));
             Some(Source {
                 slot: first + index as u64,
                 mark,

@@ -6,13 +6,14 @@
 #ifndef SEPTUM_KERNEL_AUTOCONF_H
 #define SEPTUM_KERNEL_AUTOCONF_H
 
-/* Machine: 64-bit PC, one core, no VT-x, no IOMMU, no 1 GiB pages, no PCID. */
+/* Machine: 64-bit PC with 1 GiB pages, one core, no VT-x, no IOMMU, no PCID. */
 #define CONFIG_ARCH_X86 1
 #define CONFIG_ARCH_X86_64 1
 #define CONFIG_ARCH_X86_GENERIC 1
 #define CONFIG_PLAT_PC99 1
 #define CONFIG_WORD_SIZE 64
 #define CONFIG_CACHE_LN_SZ 64
+#define CONFIG_HUGE_PAGE 1
 #define CONFIG_MAX_NUM_NODES 1
 #define CONFIG_HAVE_FPU 1
 #define CONFIG_FXSAVE 1

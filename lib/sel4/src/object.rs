@@ -93,32 +93,32 @@ fn invoke(
     }
 }
 
-/// What an untyped can become.
+/// What an untyped can become. The kernel's name stands behind each number, as with the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum ObjectType {
     /// A smaller untyped.
-    Untyped = 0,
+    Untyped = 0, // seL4_UntypedObject
     /// A thread.
-    Tcb = 1,
+    Tcb = 1, // seL4_TCBObject
     /// An endpoint.
-    Endpoint = 2,
+    Endpoint = 2, // seL4_EndpointObject
     /// A notification.
-    Notification = 3,
+    Notification = 3, // seL4_NotificationObject
     /// A table of capabilities.
-    CNode = 4,
+    CNode = 4, // seL4_CapTableObject
     /// A page directory pointer table (maps 512 GiB).
-    Pdpt = 5,
+    Pdpt = 5, // seL4_X86_PDPTObject
     /// The root of an address space.
-    Pml4 = 6,
+    Pml4 = 6, // seL4_X64_PML4Object
     /// A 4 KiB page.
-    Page = 7,
+    Page = 8, // seL4_X86_4K
     /// A 2 MiB page.
-    LargePage = 8,
+    LargePage = 9, // seL4_X86_LargePageObject
     /// A page table (maps 2 MiB).
-    PageTable = 9,
+    PageTable = 10, // seL4_X86_PageTableObject
     /// A page directory (maps 1 GiB).
-    PageDirectory = 10,
+    PageDirectory = 11, // seL4_X86_PageDirectoryObject
 }
 
 /// Memory that objects are made of.
