@@ -3,7 +3,7 @@
 //! The same cores as on seL4, with the same rings between them and the same memory map (read
 //! from `system.xml`), in one thread. Time is what the CPU has executed: one instruction is
 //! [`TICKS_PER_INSTRUCTION`] ticks, and waiting costs nothing, it jumps to the next alarm.
-//! Scheduling is round robin, or shuffled by a seed.
+//! Scheduling is round robin and time exact; or both vary, as a seed says.
 #![forbid(unsafe_code)]
 
 mod map;
@@ -23,33 +23,73 @@ pub const TICKS_PER_INSTRUCTION: u64 = 8;
 /// Ticks of a second: a CPU of 250 million instructions per second.
 pub const TSC_HZ: u64 = 2_000_000_000;
 
+/// How much later than its deadline an alarm comes, at most: 100 µs.
+const LATE: u64 = TSC_HZ / 10_000;
+
 /// Simulated time, shared by all who ask for it.
-#[derive(Clone, Default)]
-pub struct Time(Rc<Cell<u64>>, Rc<Cell<u64>>);
+#[derive(Clone)]
+pub struct Time {
+    ticks: Rc<Cell<u64>>,
+    /// What RDRAND gives: a Weyl sequence.
+    weyl: Rc<Cell<u64>>,
+    /// By how much time differs from what it should be.
+    jitter: Option<Rc<Cell<Shuffle>>>,
+}
 
 impl Time {
+    /// Seed 0: exact, and from 0 on. Else: from anywhere on, instructions take by turns more or
+    /// less time, and alarms are late.
+    fn new(seed: u64) -> Self {
+        let mut shuffle = Shuffle(seed);
+        let start = if seed == 0 { 0 } else { shuffle.next(1 << 40) };
+        Self {
+            ticks: Rc::new(Cell::new(start)),
+            weyl: Rc::new(Cell::new(seed)),
+            jitter: (seed != 0).then(|| Rc::new(Cell::new(shuffle))),
+        }
+    }
+
     /// Ticks since the start.
     pub fn ticks(&self) -> u64 {
-        self.0.get()
+        self.ticks.get()
     }
+
     fn advance(&self, ticks: u64) {
-        self.0.set(self.0.get() + ticks);
+        self.ticks.set(self.ticks.get() + ticks);
+    }
+
+    /// A number below `below`; always 0 where time is exact.
+    fn vary(&self, below: u64) -> u64 {
+        let Some(jitter) = &self.jitter else {
+            return 0;
+        };
+        let mut shuffle = jitter.get();
+        let number = shuffle.next(below);
+        jitter.set(shuffle);
+        number
+    }
+
+    /// Jumps to a deadline, or a little further.
+    fn wait_until(&self, deadline: u64) {
+        self.advance(deadline.saturating_sub(self.ticks()) + self.vary(LATE));
     }
 }
 
 impl Clock for Time {
     fn now(&mut self) -> u64 {
         // Reading the clock takes time too, so that a loop that waits for it ends.
-        self.advance(TICKS_PER_INSTRUCTION * 20);
-        self.0.get()
+        self.advance(TICKS_PER_INSTRUCTION * (20 + self.vary(40)));
+        self.ticks()
     }
     fn executed(&mut self, instructions: u64) {
-        self.advance(instructions * TICKS_PER_INSTRUCTION);
+        let ticks = instructions * TICKS_PER_INSTRUCTION;
+        self.advance(ticks + self.vary(ticks / 2 + 1));
     }
     fn random(&mut self) -> u64 {
-        // A Weyl sequence through a mixer: the same numbers in every run.
-        self.1.set(self.1.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        let mixed = (self.1.get() ^ self.1.get() >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        // Through a mixer: the same numbers in every run with the same seed.
+        self.weyl
+            .set(self.weyl.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mixed = (self.weyl.get() ^ self.weyl.get() >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb)
     }
 }
@@ -169,7 +209,8 @@ impl Rings {
 pub struct Config {
     /// The guest image, as the packer writes it.
     pub guest_image: Vec<u8>,
-    /// 0: the domains take turns; else: the seed of a shuffled order and of the turns' lengths.
+    /// 0: the domains take turns and time is exact; else: the seed of a shuffled order, of the
+    /// turns' lengths, and of time's jitter.
     pub seed: u64,
     /// Print what the console prints.
     pub echo: bool,
@@ -207,10 +248,12 @@ pub struct Report {
     pub counters: pd_tdx::Counters,
 }
 
-/// A small generator for shuffled schedules (xorshift64*).
+/// A small generator for schedules and jitter (xorshift64*); its seed isn't 0.
+#[derive(Clone, Copy)]
 struct Shuffle(u64);
 
 impl Shuffle {
+    /// A number below `below`.
     fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -232,7 +275,7 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
     window.write_bytes(map.guest_image.0, &config.guest_image);
 
     let rings = Rings::new();
-    let time = Time::default();
+    let time = Time::new(config.seed);
     let mut screen = Screen {
         echo: config.echo,
         ..Screen::default()
@@ -336,7 +379,7 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
         }
         if !busy && screen.typed.is_empty() {
             match vmm_host.alarm {
-                Some(deadline) => time.advance(deadline.saturating_sub(time.ticks())),
+                Some(deadline) => time.wait_until(deadline),
                 None if round > 16 => break Stopped::Stuck,
                 None => {}
             }
