@@ -8,7 +8,7 @@ OUT := build
 DOMAINS := pd-console pd-mmu pd-tdx pd-vmm
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # What the guest scripts read; set on the command line: make run MEM=128M VCPUS=2
-export MEM VCPUS KERNEL INITRD CMDLINE APPEND GOAL
+export MEM VCPUS SUITE KERNEL INITRD CMDLINE APPEND GOAL
 
 .PHONY: help setup guest image run test bench lint fuzz replay measure clean
 
@@ -19,6 +19,7 @@ help: ## This list
 	@echo
 	@echo '  GUEST=linux|hello  which guest (default linux: Debian 13, busybox)'
 	@echo '  KERNEL=FILE INITRD=FILE CMDLINE=TEXT MEM=256M VCPUS=1   another Linux guest'
+	@echo '  SUITE=trixie       the Debian kernel'"'"'s suite: with trixie-backports user space extends RTMRs'
 	@echo '  APPEND=TEXT        words behind the default command line (septum.interactive: a shell)'
 	@echo '  TRACES=FOLDER      for replay: recorded answers of a TDX module'
 
@@ -49,6 +50,7 @@ lint: ## Formatting and clippy, as the tests want them
 	cargo clippy --quiet --profile pd --bins $(DOMAINS:%=-p %) -p septum-init -p selftest \
 		--features "septum-init/freestanding selftest/microkit $(DOMAINS:%=%/microkit)" -- -D warnings
 	cargo clippy --quiet --profile pd --bins -p hello -p loader --features hello/td,loader/td -- -D warnings
+	cargo clippy --quiet --profile pd --bins -p report --features td -- -D warnings
 
 fuzz: ## Long runs of the differential, random and model tests
 	cargo run --release -p cpu-diff -- --count 20000000 --seed $$RANDOM

@@ -54,6 +54,7 @@ fn runs_to_its_end() {
         "shared memory at 0x200000: written and read",
         "private again at 0x200000: zeroed",
         "#VE: EPT violation at 0x400000",
+        "RTMR3 extended",
         "hello: all done",
         "torn down, all memory reclaimed",
     ];

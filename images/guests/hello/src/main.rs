@@ -16,8 +16,10 @@ mod exception;
 mod memory;
 
 use core::arch::x86_64::__cpuid_count;
+use core::mem::offset_of;
 use memory::Word;
-use tdcall::{PageSize, ReportData};
+use tdcall::{Digest, PageSize, ReportData};
+use tdx_abi::layout::{REPORT_TYPE_TDX, TdInfo, TdReport};
 
 macro_rules! say {
     ($($what:tt)*) => {
@@ -172,20 +174,50 @@ fn identify() {
     say!("CPUID 0x40000000 by way of the host: {:#x}", leaf.eax);
 }
 
-/// A report on this TD, with what was measured.
+/// SHA-384 of 96 zeros: a fresh RTMR that was extended by 48 zeros.
+const EXTENDED_ONCE: u64 = 0xf57b_b7ed_82c6_ae4a;
+
+/// Reports on this TD: what was measured, and an RTMR before and after it was extended.
 fn report() {
+    let info = offset_of!(TdReport, td_info);
+    let mr_td = info + offset_of!(TdInfo, mr_td);
+    let rtmr_3 = info + offset_of!(TdInfo, rtmr) + 3 * 48;
+    let before = fresh_report();
+    say!("MRTD {:016x}...", start_of(&before, mr_td));
+    check(start_of(&before, rtmr_3) == 0, "RTMR3 isn't zero at first");
+    if let Err(status) = tdcall::extend_rtmr(3, &Digest([0; 48])) {
+        say!("TDG.MR.RTMR.EXTEND: {status:?}");
+        fail("RTMR3 can't be extended");
+    }
+    let after = fresh_report();
+    check(
+        start_of(&after, rtmr_3) == EXTENDED_ONCE,
+        "RTMR3 isn't the hash of what it was and its extension",
+    );
+    check(
+        after.0[mr_td..rtmr_3] == before.0[mr_td..rtmr_3],
+        "RTMR3's extension changed something else",
+    );
+    say!("RTMR3 extended: {:016x}...", start_of(&after, rtmr_3));
+}
+
+fn fresh_report() -> tdcall::Report {
     match tdcall::report(&ReportData([0x5a; 64])) {
-        // REPORTDATA and MRTD in TDREPORT_STRUCT.
         Ok(report) => {
-            check(report.0[0] == 0x81, "not a TDX report");
+            check(report.0[0] == REPORT_TYPE_TDX, "not a TDX report");
             check(report.0[128..192] == [0x5a; 64], "not our REPORTDATA");
-            let mut start = [0; 8];
-            start.copy_from_slice(&report.0[0x210..0x218]);
-            say!("MRTD {:016x}...", u64::from_be_bytes(start));
+            report
         }
         Err(status) => {
             say!("TDG.MR.REPORT: {status:?}");
             fail("no report");
         }
     }
+}
+
+/// The first eight bytes at an offset, in the order in which they are printed.
+fn start_of(report: &tdcall::Report, offset: usize) -> u64 {
+    let mut start = [0; 8];
+    start.copy_from_slice(&report.0[offset..offset + 8]);
+    u64::from_be_bytes(start)
 }

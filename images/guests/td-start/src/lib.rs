@@ -11,7 +11,7 @@
 // A machine's first instructions are assembly.
 #![allow(unsafe_code)]
 
-#[cfg(all(feature = "td", not(test)))]
+#[cfg(all(feature = "memory-functions", not(test)))]
 mod memory_functions;
 #[cfg(all(feature = "td", not(test)))]
 mod reset;

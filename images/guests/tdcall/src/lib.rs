@@ -183,6 +183,31 @@ pub fn report(data: &ReportData) -> Result<Report, Status> {
     }
 }
 
+/// What an RTMR is extended by: a SHA-384 digest.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Digest(pub [u8; 48]);
+
+/// TDG.MR.RTMR.EXTEND: RTMR `index` becomes the SHA-384 of itself followed by the digest. The
+/// digest must be identity mapped, as all static and stack memory is here.
+///
+/// # Errors
+/// The module's status.
+pub fn extend_rtmr(index: u64, digest: &Digest) -> Result<(), Status> {
+    let mut r = Registers {
+        rcx: (&raw const *digest) as u64,
+        rdx: index,
+        ..Registers::default()
+    };
+    // SAFETY: the leaf reads the digest and writes no memory.
+    let status = unsafe { call(GuestLeaf::MrRtmrExtend, &mut r) };
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(status)
+    }
+}
+
 /// R10 to R15 pass to the host and back.
 const VMCALL_MASK: u64 = 0xfc00;
 
