@@ -12,6 +12,8 @@ use guest_image::ports;
 
 const RTC_INDEX: u16 = 0x70;
 const RTC_DATA: u16 = 0x71;
+/// The counters of an 8254 timer.
+const TIMER_COUNTERS: core::ops::RangeInclusive<u16> = 0x40..=0x42;
 const KEYBOARD_COMMAND: u16 = 0x64;
 /// The keyboard controller pulses the reset line.
 const KEYBOARD_RESET: u8 = 0xfe;
@@ -107,6 +109,9 @@ impl Board {
         match port {
             ports::UART..=UART_END => self.uart.read(port - ports::UART),
             RTC_DATA => self.rtc.read(seconds),
+            // There is no timer: its counters stand still at 0. All ones would look like a
+            // counter that is about to fall, and Linux would read it 100,000 times.
+            port if TIMER_COUNTERS.contains(&port) => 0,
             ports::SLEEP_CONTROL | ports::SLEEP_STATUS | ports::RESET => 0,
             _ => 0xff,
         }
@@ -136,6 +141,13 @@ mod tests {
 
     fn width(bytes: u8) -> Width {
         Width(bytes)
+    }
+
+    #[test]
+    fn the_timer_that_is_not_there_does_not_look_alive() {
+        let mut board = Board::new(Goal::new(""));
+        board.io(0x42, width(1), Access::Write(0xff), 0);
+        assert_eq!(board.io(0x40, width(4), Access::Read, 0), 0xff00_0000);
     }
 
     #[test]

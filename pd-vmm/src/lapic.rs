@@ -5,23 +5,15 @@
 //! which the guest's TSC is a whole multiple.
 
 use crate::ioapic::{Destination, Message};
-
-const ID: u32 = 0x802;
-const VERSION: u32 = 0x803;
-const LDR: u32 = 0x80d;
-const SVR: u32 = 0x80f;
-const ESR: u32 = 0x828;
-const ICR: u32 = 0x830;
-const LVT_TIMER: u32 = 0x832;
-const LVT_THERMAL: u32 = 0x833;
-const LVT_PERFORMANCE: u32 = 0x834;
-const LVT_LINT0: u32 = 0x835;
-const LVT_LINT1: u32 = 0x836;
-const LVT_ERROR: u32 = 0x837;
-const INITIAL_COUNT: u32 = 0x838;
-const CURRENT_COUNT: u32 = 0x839;
-const DIVIDE: u32 = 0x83e;
-const TSC_DEADLINE: u32 = 0x6e0;
+use x86::msr::{
+    IA32_TSC_DEADLINE as TSC_DEADLINE, IA32_X2APIC_APICID as ID,
+    IA32_X2APIC_CUR_COUNT as CURRENT_COUNT, IA32_X2APIC_DIV_CONF as DIVIDE, IA32_X2APIC_ESR as ESR,
+    IA32_X2APIC_ICR as ICR, IA32_X2APIC_INIT_COUNT as INITIAL_COUNT, IA32_X2APIC_LDR as LDR,
+    IA32_X2APIC_LVT_ERROR as LVT_ERROR, IA32_X2APIC_LVT_LINT0 as LVT_LINT0,
+    IA32_X2APIC_LVT_LINT1 as LVT_LINT1, IA32_X2APIC_LVT_PMI as LVT_PERFORMANCE,
+    IA32_X2APIC_LVT_THERMAL as LVT_THERMAL, IA32_X2APIC_LVT_TIMER as LVT_TIMER,
+    IA32_X2APIC_SIVR as SVR, IA32_X2APIC_VERSION as VERSION,
+};
 
 /// Version 0x14 and the number of the last LVT entry.
 const VERSION_VALUE: u64 = 0x14 | 5 << 16;

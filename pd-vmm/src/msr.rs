@@ -2,17 +2,16 @@
 //!
 //! A TD sees #VE for them and asks; what is refused here becomes #GP in the guest.
 
-const APIC_BASE: u32 = 0x1b;
-const FEATURE_CONTROL: u32 = 0x3a;
-const UCODE_REV: u32 = 0x8b;
-const PLATFORM_INFO: u32 = 0xce;
-const MTRR_CAP: u32 = 0xfe;
+use x86::msr::{
+    IA32_APIC_BASE as APIC_BASE, IA32_BIOS_SIGN_ID as UCODE_REV,
+    IA32_FEATURE_CONTROL as FEATURE_CONTROL, IA32_MCG_CAP as MCG_CAP,
+    IA32_MCG_STATUS as MCG_STATUS, IA32_MISC_ENABLE as MISC_ENABLE,
+    IA32_MTRR_DEF_TYPE as MTRR_DEF_TYPE, IA32_MTRRCAP as MTRR_CAP,
+    MSR_PLATFORM_INFO as PLATFORM_INFO, MSR_POWER_CTL as POWER_CTL,
+};
+
+/// MSR_MISC_FEATURES_ENABLES (SDM vol. 4).
 const MISC_FEATURES_ENABLES: u32 = 0x140;
-const MCG_CAP: u32 = 0x179;
-const MCG_STATUS: u32 = 0x17a;
-const MISC_ENABLE: u32 = 0x1a0;
-const POWER_CTL: u32 = 0x1fc;
-const MTRR_DEF_TYPE: u32 = 0x2ff;
 
 /// xAPIC enabled (bit 11), in x2APIC mode (bit 10), at the architectural address.
 const APIC_BASE_VALUE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;

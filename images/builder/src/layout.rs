@@ -17,10 +17,6 @@ use crate::{
 
 const PAGE: u64 = system_image::PAGE;
 
-/// Regions of the description of this size or more come after the start: the
-/// kernel clears memory at its first use, half a second for 256 MiB under TCG.
-const LATE_BYTES: u64 = 1 << 20;
-
 /// Everything that goes into the image.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
@@ -188,14 +184,13 @@ impl Layout {
         self.regions.len() as u32 - 1
     }
 
-    /// The description's regions. Those that may lie anywhere come first: they
-    /// are small, and programs need them at once. Then the fixed ones by
-    /// address, as the initial task takes memory at rising addresses.
+    /// The description's regions. Those that may lie anywhere come first, then
+    /// the fixed ones by address, as the initial task takes memory at rising
+    /// addresses.
     fn add_regions(&mut self, system: &System) {
         let mut sorted: Vec<_> = system.regions.iter().collect();
         sorted.sort_by_key(|region| region.phys_addr);
         for region in sorted {
-            let late = region.size >= LATE_BYTES || region.phys_addr.is_some();
             let data = region
                 .prefill
                 .as_ref()
@@ -208,15 +203,28 @@ impl Layout {
                     data_offset: 0,
                     data_length: data.len() as u64,
                     page_bits: region.page_size.ilog2(),
-                    backing: if late {
-                        Backing::LateMemory
-                    } else {
-                        Backing::Memory
-                    } as u32,
+                    backing: Backing::Memory as u32,
                 },
                 data,
             );
         }
+    }
+
+    /// Takes the prefills of regions with a physical address out: whoever boots
+    /// the image is to put them there. The addresses and files.
+    pub fn leave_to_loader(&mut self, system: &System) -> Vec<(u64, PathBuf)> {
+        let mut left = Vec::new();
+        for region in &system.regions {
+            let (Some(paddr), Some(prefill)) = (region.phys_addr, &region.prefill) else {
+                continue;
+            };
+            if let Some(index) = self.region_index(&region.name) {
+                self.regions[index as usize].data_length = 0;
+                self.data[index as usize].clear();
+                left.push((paddr, prefill.file.clone()));
+            }
+        }
+        left
     }
 
     fn region_index(&self, name: &str) -> Option<u32> {

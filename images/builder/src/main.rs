@@ -12,6 +12,7 @@ const USAGE: &str = "usage:
   septum-image draw SYSTEM.xml
   septum-image build SYSTEM.xml --init INIT.elf --kernel KERNEL.elf --output IMAGE
                      [--search-path DIR]... [--pd-folder DIR] [--ram-mib MIB]
+                     [--loader-list FILE]
 
 check   checks the description and the isolation rules, without looking at files
 draw    prints a picture (SVG) of who reaches which memory
@@ -19,6 +20,8 @@ build   also reads the programs, prints the size table and writes the image
         --search-path  where programs and prefill files are (may stand several times)
         --pd-folder    has PD/Cargo.toml with each PD's code budget (default: SYSTEM.xml's)
         --ram-mib      the machine's RAM (default 1024)
+        --loader-list  leaves prefills of regions with a phys_addr out of the image: who boots it
+                       is to put them there; writes `ADDRESS FILE` lines
 ";
 
 /// The last of the RAM below 4 GiB is the firmware's: 128 KiB under QEMU.
@@ -37,6 +40,7 @@ struct Arguments {
     output: Option<PathBuf>,
     pd_folder: PathBuf,
     ram_mib: u64,
+    loader_list: Option<PathBuf>,
 }
 
 fn arguments() -> Option<Arguments> {
@@ -57,6 +61,7 @@ fn arguments() -> Option<Arguments> {
         output: None,
         pd_folder,
         ram_mib: 1024,
+        loader_list: None,
     };
     while let Some(word) = words.next() {
         let value = words.next()?;
@@ -66,6 +71,7 @@ fn arguments() -> Option<Arguments> {
             "--kernel" => arguments.kernel = Some(value.into()),
             "--output" => arguments.output = Some(value.into()),
             "--pd-folder" => arguments.pd_folder = value.into(),
+            "--loader-list" => arguments.loader_list = Some(value.into()),
             "--ram-mib" => arguments.ram_mib = value.parse().ok()?,
             _ => return None,
         }
@@ -75,6 +81,11 @@ fn arguments() -> Option<Arguments> {
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| format!("{}: can't be read: {error}", file.display()))
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(file, bytes)
+        .map_err(|error| format!("{}: can't be written: {error}", file.display()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
@@ -103,6 +114,15 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let mut programs = layout::read_programs(&system, &arguments.search)?;
     let table = budget::table(&system, &programs, &arguments.pd_folder)?;
     let mut layout = layout::lay_out(&system, &mut programs)?;
+    if let Some(list) = &arguments.loader_list {
+        let mut lines = String::new();
+        for (address, file) in layout.leave_to_loader(&system) {
+            let file = std::path::absolute(&file)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            lines += &format!("{address:#x} {}\n", file.display());
+        }
+        write(list, lines.as_bytes())?;
+    }
     let system_image = image::system_image(&mut layout);
     let mut init = Program::read(init).map_err(|error| error.to_string())?;
     let bytes = image::boot_image(&mut init, system_image)?;
@@ -113,8 +133,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         end: (arguments.ram_mib << 20).saturating_sub(FIRMWARE_BYTES),
     };
     layout::check_ram(&system, ram).map_err(|error| error.to_string())?;
-    std::fs::write(output, &bytes)
-        .map_err(|error| format!("{}: can't be written: {error}", output.display()))?;
+    write(output, &bytes)?;
     print!("{table}");
     println!("wrote {}, {} KiB", output.display(), bytes.len() / 1024);
     Ok(())

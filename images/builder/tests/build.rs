@@ -8,7 +8,7 @@ use septum_image::{
     program::Program,
     sdf,
 };
-use system_image::{Backing, SystemImage, name_str, pd_layout};
+use system_image::{ANYWHERE, SystemImage, name_str, pd_layout};
 
 const TWO_PDS: &str = r#"<system>
     <memory_region name="pool" size="0x80_0000" phys_addr="0x2000_0000" />
@@ -64,8 +64,8 @@ fn the_image_says_what_the_description_says() {
     let first = image.regions[..3].iter();
     let regions: Vec<_> = first.map(|r| (name_str(&r.name), r.page_bits)).collect();
     assert_eq!(regions, [("ring", 12), ("low", 12), ("pool", 21)]);
-    assert_eq!(image.regions[0].backing, Backing::Memory as u32);
-    assert_eq!(image.regions[2].backing, Backing::LateMemory as u32);
+    assert_eq!(image.regions[0].paddr, ANYWHERE);
+    assert_eq!(image.regions[2].paddr, 0x2000_0000);
 
     let map = |pd: u32, name: &str| {
         let found = image
@@ -129,6 +129,39 @@ fn variables_are_set() {
     assert_eq!(values(&programs[0]), [1 << 3, 0, 0, 1 << 2, 0x10_2000_0000]);
     assert_eq!(values(&programs[1]), [0, 1 << 7, 1 << 7, 0, 0x2000]);
     assert_eq!(&programs[1].segments[1].data[0x100..0x107], b"client\0");
+}
+
+#[test]
+fn what_a_loader_places_is_not_in_the_image() {
+    let folder = std::env::temp_dir().join(format!("septum-image-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("fill"), [0x5a; 0x3000]).expect("a file");
+    let text = TWO_PDS.replace(
+        "size=\"0x20_0000\"",
+        "size=\"0x20_0000\" prefill_path=\"fill\"",
+    );
+    let text = text.replace("size=\"0x2000\"", "size=\"0x3000\" prefill_path=\"fill\"");
+    let system = sdf::parse("two.xml", &text, Some(std::slice::from_ref(&folder)));
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let system = system.expect("correct");
+    let filled = |layout: &layout::Layout| {
+        let lengths = layout.regions.iter().map(|region| region.data_length);
+        (
+            lengths.take(3).collect::<Vec<_>>(),
+            image::system_image(&mut layout.clone()).len(),
+        )
+    };
+    let mut layout = layout::lay_out(&system, &mut [program(), program()]).expect("fits");
+    let (lengths, with) = filled(&layout);
+    assert_eq!(lengths, [0x3000, 0x3000, 0]);
+    assert_eq!(
+        layout.leave_to_loader(&system),
+        [(0x1000_0000, folder.join("fill"))]
+    );
+    // The region without an address keeps its data.
+    let (lengths, without) = filled(&layout);
+    assert_eq!(lengths, [0x3000, 0, 0]);
+    assert_eq!(with - without, 0x3000);
 }
 
 fn refusal(change: impl Fn(&str) -> String) -> String {

@@ -13,9 +13,6 @@ pub const MAX_PDS: usize = 32;
 /// Regions a system has at most.
 pub const MAX_REGIONS: usize = 256;
 
-/// Pages of a late region that are made in one go.
-const LATE_BATCH: u64 = crate::kernel_memory::MAX_BATCH;
-
 /// Where the initial task maps a page to fill it.
 const SCRATCH: u64 = 64 << 30;
 
@@ -76,17 +73,12 @@ fn attributes(map: &Map) -> Attributes {
     }
 }
 
-/// Whether the region's pages come after the start.
-pub fn is_late(region: &Region) -> bool {
-    region.backing == Backing::LateMemory as u32
-}
-
 fn page_count(region: &Region) -> u64 {
     region.size >> region.page_bits
 }
 
 impl<'a> System<'a> {
-    /// Makes everything except late memory.
+    /// Makes everything.
     pub fn build(
         boot_info: &BootInfo,
         image: &'a SystemImage<'a>,
@@ -112,19 +104,21 @@ impl<'a> System<'a> {
         system
     }
 
-    /// Pages of all regions but late ones.
+    /// Pages of all regions, filled.
     fn make_regions(&mut self, boot_info: &BootInfo, buffer: &mut IpcBuffer) {
         for (index, region) in self.image.regions.iter().enumerate() {
-            if is_late(region) {
-                continue;
-            }
             self.pages[index] = if region.backing == Backing::Image as u32 {
                 self.image_pages(boot_info, region)
             } else {
-                let kind = crate::kernel_memory::page_kind(region.page_bits);
-                let count = page_count(region);
-                let first = self.memory.make(buffer, kind, 0, count);
-                self.fill(buffer, region, first, 0, count);
+                let first = if region.paddr == ANYWHERE {
+                    let kind = crate::kernel_memory::page_kind(region.page_bits);
+                    self.memory.make(buffer, kind, 0, page_count(region))
+                } else {
+                    let first = self.memory.make_fixed(buffer, region);
+                    self.probe(buffer, region, first + page_count(region) - 1);
+                    first
+                };
+                self.fill(buffer, region, first);
                 first
             };
         }
@@ -139,22 +133,11 @@ impl<'a> System<'a> {
         first + region.data_offset / system_image::PAGE
     }
 
-    /// Copies the region's data into its pages `first_page..first_page + count`,
-    /// whose capabilities start at slot `caps`, through a window of our own.
-    fn fill(
-        &mut self,
-        buffer: &mut IpcBuffer,
-        region: &Region,
-        caps: CapPtr,
-        first_page: u64,
-        count: u64,
-    ) {
+    /// Copies the region's data into its pages, whose capabilities start at
+    /// slot `caps`, through a window of our own.
+    fn fill(&mut self, buffer: &mut IpcBuffer, region: &Region, caps: CapPtr) {
         let page = 1usize << region.page_bits;
-        let data = self.image.data(region).unwrap_or_default();
-        let chunks = data
-            .chunks(page)
-            .skip(first_page as usize)
-            .take(count as usize);
+        let chunks = self.image.data(region).unwrap_or_default().chunks(page);
         if chunks.len() == 0 {
             return;
         }
@@ -297,41 +280,28 @@ impl<'a> System<'a> {
     fn map_regions(&mut self, buffer: &mut IpcBuffer) {
         for (index, map) in self.image.maps.iter().enumerate() {
             let region = self.region(map);
-            if is_late(region) {
-                continue;
-            }
-            let first = self.pages[map.region as usize];
             let earlier = &self.image.maps[..index];
             // A capability maps its page once: later maps use copies. Pages of
             // the image are mapped here already.
             let shared = region.backing == Backing::Image as u32
                 || earlier.iter().any(|other| other.region == map.region);
-            self.map_pages(buffer, map, first, 0, page_count(region), shared);
+            self.map_pages(buffer, map, shared);
         }
     }
 
-    /// Maps pages `first_page..first_page + count`, whose capabilities start
-    /// at slot `caps`.
-    fn map_pages(
-        &mut self,
-        buffer: &mut IpcBuffer,
-        map: &Map,
-        caps: CapPtr,
-        first_page: u64,
-        count: u64,
-        shared: bool,
-    ) {
+    /// Maps a region's pages, by copies of their capabilities if `shared`.
+    fn map_pages(&mut self, buffer: &mut IpcBuffer, map: &Map, shared: bool) {
         let region = self.region(map);
         let (_, objects) = self.pd(map.pd);
-        for index in 0..count {
-            let mut cap = caps + index;
+        for index in 0..page_count(region) {
+            let mut cap = self.pages[map.region as usize] + index;
             if shared {
                 let copy = self.memory.slots(1);
                 let copied = OWN_CNODE.copy(buffer, copy, OWN_CNODE, cap, Rights::ALL);
                 expect(copied, "sharing", &region.name);
                 cap = copy;
             }
-            let vaddr = map.vaddr + ((first_page + index) << region.page_bits);
+            let vaddr = map.vaddr + (index << region.page_bits);
             let mapped = Page(cap).map(buffer, objects.vspace, vaddr, rights(map), attributes(map));
             expect(mapped, "mapping", &region.name);
         }
@@ -466,7 +436,7 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Lets the PDs run, until each of them waits for something.
+    /// Starts the PDs: they run when this task waits.
     pub fn start(&mut self, buffer: &mut IpcBuffer) {
         for (index, pd) in self.image.pds.iter().enumerate() {
             let context = UserContext {
@@ -479,49 +449,6 @@ impl<'a> System<'a> {
                 &pd.name,
             );
         }
-        self.set_priority(buffer, self.lowest_priority().saturating_sub(1));
-    }
-
-    /// The lowest priority of a PD.
-    pub fn lowest_priority(&self) -> u32 {
-        self.image
-            .pds
-            .iter()
-            .map(|pd| pd.priority)
-            .min()
-            .unwrap_or(0)
-    }
-
-    /// Sets this task's own priority.
-    pub fn set_priority(&self, buffer: &mut IpcBuffer, priority: u32) {
-        let set = Tcb(initial_slot::TCB).set_priority(buffer, priority.min(255) as u8);
-        expect(set, "priority", b"init");
-    }
-
-    /// Makes, fills and maps the next pages of a late region, from page `done`
-    /// on; how many. In between, waiting PDs are let go.
-    pub fn back_late(&mut self, buffer: &mut IpcBuffer, index: usize, done: u64) -> u64 {
-        let region = &self.image.regions[index];
-        let count = (page_count(region) - done).min(LATE_BATCH);
-        let (caps, made) = if region.paddr == ANYWHERE {
-            let kind = crate::kernel_memory::page_kind(region.page_bits);
-            (self.memory.make(buffer, kind, 0, count), count)
-        } else {
-            self.memory.make_fixed(buffer, region, done, count)
-        };
-        if region.paddr != ANYWHERE && done + made == page_count(region) {
-            self.probe(buffer, region, caps + made - 1);
-        }
-        self.fill(buffer, region, caps, done, made);
-        let maps = self
-            .image
-            .maps
-            .iter()
-            .filter(|map| map.region as usize == index);
-        for (nth, map) in maps.enumerate() {
-            self.map_pages(buffer, map, caps, done, made, nth > 0);
-        }
-        made
     }
 }
 

@@ -146,10 +146,23 @@ impl KernelMemory {
         slot
     }
 
-    /// Makes pages of `region` from page `first` at its physical address, as
-    /// many as lie in one untyped, but at most `count`; the first one's slot
-    /// and how many.
-    pub fn make_fixed(
+    /// Makes the pages of `region` at its physical address; the first one's
+    /// slot, the others follow.
+    pub fn make_fixed(&mut self, buffer: &mut IpcBuffer, region: &Region) -> CapPtr {
+        let count = region.size >> region.page_bits;
+        let (first, mut made) = self.make_fixed_batch(buffer, region, 0, count);
+        while made < count {
+            // An untyped that begins within the region has no gap to fill
+            // before it, so these slots follow the last.
+            let (_, more) = self.make_fixed_batch(buffer, region, made, count - made);
+            made += more;
+        }
+        first
+    }
+
+    /// Makes pages of `region` from page `first` on, as many as lie in one
+    /// untyped, but at most `count`; the first one's slot and how many.
+    fn make_fixed_batch(
         &mut self,
         buffer: &mut IpcBuffer,
         region: &Region,

@@ -1,8 +1,7 @@
 //! The initial task's decisions that need no kernel: where free memory is taken
-//! from, and which pages a waiting protection domain waits for.
+//! from.
 //!
 //! The program itself is `main.rs`.
 #![no_std]
 
-pub mod late;
 pub mod watermark;

@@ -1,6 +1,6 @@
 //! The initial task: the kernel starts it with all rights; it makes the
-//! protection domains out of the system image behind it, starts them, backs
-//! late memory, and from then on reports their faults.
+//! protection domains out of the system image behind it, starts them, and from
+//! then on reports their faults.
 #![no_std]
 #![no_main]
 
@@ -63,7 +63,7 @@ extern "C" fn main(boot_info: *const u8) -> ! {
     let memory = kernel_memory::KernelMemory::new(&boot_info, &image);
     let mut system = builder::System::build(&boot_info, &image, memory, buffer);
     system.start(buffer);
-    service::serve(&mut system, buffer)
+    service::serve(&system, buffer)
 }
 
 #[panic_handler]

@@ -6,11 +6,11 @@ use crate::machine::Machine;
 use crate::op::{Op, flag};
 use crate::state::{Cpu, Segment, Stop, Trap, cr0, cr4, efer, gpr, is_canonical, seg};
 
-/// Exception vectors with a selector as error code.
-pub(crate) const TS: u8 = 10;
-pub(crate) const NP: u8 = 11;
-pub(crate) const SS: u8 = 12;
-pub(crate) const GP: u8 = 13;
+// Exceptions with a selector as error code.
+pub(crate) use x86::irq::{
+    GENERAL_PROTECTION_FAULT_VECTOR as GP, INVALID_TSS_VECTOR as TS,
+    SEGMENT_NOT_PRESENT_VECTOR as NP, STACK_SEGEMENT_FAULT_VECTOR as SS,
+};
 
 /// Access-rights bits.
 pub(crate) mod rights {

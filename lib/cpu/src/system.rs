@@ -9,33 +9,24 @@ use crate::state::{Cpu, Trap, cr0, cr4, efer, gpr, is_canonical, seg};
 
 /// MSR numbers (SDM vol. 4).
 mod msr {
-    pub const TSC: u32 = 0x10;
+    pub use x86::msr::{
+        IA32_CSTAR as CSTAR, IA32_DS_AREA as DS_AREA, IA32_EFER as EFER, IA32_FMASK as SFMASK,
+        IA32_FS_BASE as FS_BASE, IA32_GS_BASE as GS_BASE, IA32_KERNEL_GSBASE as KERNEL_GS_BASE,
+        IA32_LSTAR as LSTAR, IA32_PAT as PAT, IA32_STAR as STAR, IA32_SYSENTER_CS as SYSENTER_CS,
+        IA32_SYSENTER_EIP as SYSENTER_EIP, IA32_SYSENTER_ESP as SYSENTER_ESP,
+        IA32_TIME_STAMP_COUNTER as TSC, IA32_TSC_AUX as TSC_AUX, IA32_X2APIC_EOI as X2APIC_EOI,
+        IA32_X2APIC_SELF_IPI as X2APIC_SELF_IPI, IA32_X2APIC_TPR as X2APIC_TPR,
+    };
+
     pub const SPEC_CTRL: u32 = 0x48;
     pub const PRED_CMD: u32 = 0x49;
     pub const MISC_PACKAGE_CTLS: u32 = 0xbc;
     pub const UMWAIT_CONTROL: u32 = 0xe1;
     pub const FLUSH_CMD: u32 = 0x10b;
-    pub const SYSENTER_CS: u32 = 0x174;
-    pub const SYSENTER_ESP: u32 = 0x175;
-    pub const SYSENTER_EIP: u32 = 0x176;
-    pub const PAT: u32 = 0x277;
-    pub const DS_AREA: u32 = 0x600;
     pub const X2APIC_FIRST: u32 = 0x800;
-    pub const X2APIC_TPR: u32 = 0x808;
-    pub const X2APIC_EOI: u32 = 0x80b;
-    pub const X2APIC_SELF_IPI: u32 = 0x83f;
     pub const X2APIC_LAST: u32 = 0x8ff;
     pub const XSS: u32 = 0xda0;
     pub const UARCH_MISC_CTL: u32 = 0x1b01;
-    pub const EFER: u32 = 0xc000_0080;
-    pub const STAR: u32 = 0xc000_0081;
-    pub const LSTAR: u32 = 0xc000_0082;
-    pub const CSTAR: u32 = 0xc000_0083;
-    pub const SFMASK: u32 = 0xc000_0084;
-    pub const FS_BASE: u32 = 0xc000_0100;
-    pub const GS_BASE: u32 = 0xc000_0101;
-    pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
-    pub const TSC_AUX: u32 = 0xc000_0103;
 }
 
 /// DR7 bit: accesses to debug registers raise `#DB`.

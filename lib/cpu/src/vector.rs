@@ -9,11 +9,10 @@ use crate::state::{Cpu, Trap, cr0, cr4, gpr, seg};
 use fpu::image::{FXSAVE_BYTES, Layout, XSAVE_BYTES, XsaveKind};
 use fpu::{Place, X87Form, X87Op};
 use iced_x86::{Code, Instruction, Mnemonic as Mn, OpKind, Register};
-
-const UD: u8 = 6;
-const NM: u8 = 7;
-const MF: u8 = 16;
-const XM: u8 = 19;
+use x86::irq::{
+    DEVICE_NOT_AVAILABLE_VECTOR as NM, INVALID_OPCODE_VECTOR as UD,
+    SIMD_FLOATING_POINT_VECTOR as XM, X87_FPU_VECTOR as MF,
+};
 
 impl Cpu {
     /// `#UD` or `#NM` where SSE isn't enabled.

@@ -88,13 +88,11 @@ pub struct Pd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Backing {
-    /// Zeroed memory, then the region's data copied in.
+    /// Memory, zeroed unless it has a physical address, then the region's data
+    /// copied in.
     Memory = 0,
     /// The pages of the image that hold the region's data.
     Image = 1,
-    /// As `Memory`, but after the PDs have started: one that accesses it before
-    /// it is there waits.
-    LateMemory = 2,
 }
 
 /// A stretch of memory, its pages of one size.

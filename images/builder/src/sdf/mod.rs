@@ -127,6 +127,8 @@ pub struct Prefill {
     pub path: PathBuf,
     /// What is in it; empty if files are not looked at.
     pub data: Vec<u8>,
+    /// Where that was found.
+    pub file: PathBuf,
 }
 
 /// A memory region in a PD's address space.

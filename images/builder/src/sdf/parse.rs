@@ -453,6 +453,7 @@ fn read_prefill(
 ) -> Result<Prefill, Error> {
     let Some(search) = search else {
         return Ok(Prefill {
+            file: path.clone(),
             path,
             data: Vec::new(),
         });
@@ -472,7 +473,7 @@ fn read_prefill(
     if data.is_empty() {
         return Err(element.error(format!("prefill_path: '{}' is empty", file.display())));
     }
-    Ok(Prefill { path, data })
+    Ok(Prefill { path, file, data })
 }
 
 fn channel(element: &Element, system: &mut System) -> Result<Channel, Error> {
