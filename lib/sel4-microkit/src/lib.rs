@@ -40,6 +40,10 @@ mod panicking;
 mod printing;
 mod symbols;
 
+// For its memory functions, which compiled code calls by name.
+#[cfg(feature = "runtime")]
+extern crate sel4 as _;
+
 pub use channel::{Channel, ChannelSet, Channels, Child, IrqAckError, MAX_CHANNELS};
 pub use core::convert::Infallible;
 pub use handler::{Handler, NullHandler};

@@ -76,6 +76,8 @@ fn word(cell: &ImmutableCell<u64>) -> u64 {
     *cell.get()
 }
 
+/// A variable that the image tool writes, by itself; the SDK's libmicrokit has it.
+#[cfg(not(feature = "sdk"))]
 macro_rules! tool_variable {
     ($symbol:ident: $ty:ty = $default:expr) => {
         #[used]
@@ -83,6 +85,16 @@ macro_rules! tool_variable {
         #[unsafe(link_section = ".data")]
         #[allow(non_upper_case_globals)]
         static $symbol: ImmutableCell<$ty> = ImmutableCell::new($default);
+    };
+}
+
+#[cfg(feature = "sdk")]
+macro_rules! tool_variable {
+    ($symbol:ident: $ty:ty = $default:expr) => {
+        unsafe extern "C" {
+            #[allow(non_upper_case_globals)]
+            safe static $symbol: ImmutableCell<$ty>;
+        }
     };
 }
 

@@ -1,10 +1,19 @@
 //! The kernel under the PD: one module for each way to run, all with these
 //! functions. `ci` is seL4 5.0.0 as `images/kernel` builds it, set up by
-//! `images/init`.
+//! `images/init`; `sdk` is the Microkit SDK's kernel, set up by its `microkit`
+//! tool.
 
+#[cfg(not(feature = "sdk"))]
 mod ci;
+#[cfg(feature = "sdk")]
+mod sdk;
 
-pub(crate) use ci::{
+#[cfg(not(feature = "sdk"))]
+use ci as chosen;
+#[cfg(feature = "sdk")]
+use sdk as chosen;
+
+pub(crate) use chosen::{
     Error, LABEL_BITS, answer_and_wait, call, debug_put_char, io_port_read, io_port_write, irq_ack,
     message_label, message_tag, register, set_register, signal, stop, wait,
 };
