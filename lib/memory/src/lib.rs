@@ -73,16 +73,30 @@ pub trait PhysMemory {
 
     /// Fills `len` bytes (a multiple of 8) with zero.
     fn zero(&self, hpa: Hpa, len: u64) {
-        for at in (0..len).step_by(8) {
-            self.write_u64(Hpa::new(hpa.get().wrapping_add(at)), 0);
-        }
+        slow::zero(self, hpa, len);
     }
 
     /// Copies one 4 KiB page.
     fn copy_page(&self, from: Hpa, to: Hpa) {
+        slow::copy_page(self, from, to);
+    }
+}
+
+/// Word by word, each checked.
+mod slow {
+    use super::PhysMemory;
+    use gpa::{Hpa, PAGE_SIZE};
+
+    pub fn zero(memory: &(impl PhysMemory + ?Sized), hpa: Hpa, len: u64) {
+        for at in (0..len).step_by(8) {
+            memory.write_u64(Hpa::new(hpa.get().wrapping_add(at)), 0);
+        }
+    }
+
+    pub fn copy_page(memory: &(impl PhysMemory + ?Sized), from: Hpa, to: Hpa) {
         for at in (0..PAGE_SIZE).step_by(8) {
-            let word = self.read_u64(Hpa::new(from.get().wrapping_add(at)));
-            self.write_u64(Hpa::new(to.get().wrapping_add(at)), word);
+            let word = memory.read_u64(Hpa::new(from.get().wrapping_add(at)));
+            memory.write_u64(Hpa::new(to.get().wrapping_add(at)), word);
         }
     }
 }
@@ -123,6 +137,18 @@ impl<M: PhysMemory + ?Sized> PhysMemory for &M {
     }
     fn fetch_or_u64(&self, hpa: Hpa, bits: u64) -> u64 {
         (**self).fetch_or_u64(hpa, bits)
+    }
+    fn read_bytes(&self, hpa: Hpa, out: &mut [u8]) {
+        (**self).read_bytes(hpa, out);
+    }
+    fn write_bytes(&self, hpa: Hpa, bytes: &[u8]) {
+        (**self).write_bytes(hpa, bytes);
+    }
+    fn zero(&self, hpa: Hpa, len: u64) {
+        (**self).zero(hpa, len);
+    }
+    fn copy_page(&self, from: Hpa, to: Hpa) {
+        (**self).copy_page(from, to);
     }
 }
 
@@ -175,6 +201,18 @@ impl Window {
         Some(self.pointer.wrapping_add(offset as usize).cast())
     }
 
+    /// `len` bytes in words, `None` unless all of them are inside.
+    fn words(&self, hpa: Hpa, len: u64) -> Option<impl Iterator<Item = *mut Unaligned<u64>>> {
+        if !self.contains(hpa, len) {
+            return None;
+        }
+        let first = self.pointer.wrapping_add((hpa.get() - self.base) as usize);
+        Some(
+            (0..len as usize / 8)
+                .map(move |word| first.cast::<Unaligned<u64>>().wrapping_add(word)),
+        )
+    }
+
     #[inline(always)]
     fn atomic(&self, hpa: Hpa) -> Option<&AtomicU64> {
         if !hpa.is_aligned(8) {
@@ -217,6 +255,24 @@ impl PhysMemory for Window {
     volatile!(read_u16, write_u16, u16);
     volatile!(read_u32, write_u32, u32);
     volatile!(read_u64, write_u64, u64);
+
+    // Checked once, not for each word.
+    fn zero(&self, hpa: Hpa, len: u64) {
+        match self.words(hpa, len) {
+            // SAFETY: inside the window by `words`; the packed type has no alignment.
+            Some(words) => words.for_each(|p| unsafe { p.write_volatile(Unaligned(0)) }),
+            None => slow::zero(self, hpa, len),
+        }
+    }
+    fn copy_page(&self, from: Hpa, to: Hpa) {
+        match (self.words(from, PAGE_SIZE), self.words(to, PAGE_SIZE)) {
+            (Some(from), Some(to)) => from
+                .zip(to)
+                // SAFETY: as above.
+                .for_each(|(from, to)| unsafe { to.write_volatile(from.read_volatile()) }),
+            _ => slow::copy_page(self, from, to),
+        }
+    }
 
     fn compare_exchange_u64(&self, hpa: Hpa, old: u64, new: u64) -> Result<u64, u64> {
         match self.atomic(hpa) {
@@ -319,6 +375,14 @@ mod tests {
         assert_eq!(back, data);
         m.copy_page(Hpa::new(0x1000), Hpa::new(0x2000));
         assert_eq!(m.read_u8(Hpa::new(0x2fe3)), 0);
+        m.zero(Hpa::new(0x1000), 0x2000);
+        // Half of it outside: what is inside is done.
+        m.write_u64(Hpa::new(0x2ff8), 5);
+        m.copy_page(Hpa::new(0x2800), Hpa::new(0x1000));
+        assert_eq!(m.read_u64(Hpa::new(0x17f8)), 5);
+        assert_eq!(m.read_u64(Hpa::new(0x1800)), u64::MAX, "from nowhere");
+        m.zero(Hpa::new(0x2ff8), 0x1000);
+        assert_eq!(m.read_u64(Hpa::new(0x2ff8)), 0);
         m.zero(Hpa::new(0x1000), 0x2000);
         m.read_bytes(Hpa::new(0x1fe3), &mut back);
         assert!(back.iter().all(|&b| b == 0));

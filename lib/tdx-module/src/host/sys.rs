@@ -143,16 +143,13 @@ impl<M: Machine> Call<'_, M> {
                 offset += size;
             }
         }
-        for offset in (done..end).step_by(4096) {
-            let entry = Hpa::new(tdmr.pamt[0].base + offset / 4096 * PAMT_ENTRY_SIZE);
-            memory.zero(entry, PAMT_ENTRY_SIZE);
-            let reserved = tdmr
-                .reserved
-                .iter()
-                .take_while(|r| r.size != 0)
-                .any(|r| offset >= r.base && offset - r.base < r.size);
-            if reserved {
-                self.set_pamt_type(entry, PageType::Rsvd);
+        let entry = |offset: u64| Hpa::new(tdmr.pamt[0].base + offset / 4096 * PAMT_ENTRY_SIZE);
+        memory.zero(entry(done), TDMR_INIT_STEP / 4096 * PAMT_ENTRY_SIZE);
+        for reserved in tdmr.reserved.iter().take_while(|r| r.size != 0) {
+            let from = reserved.base.max(done);
+            let to = end.min(reserved.base.saturating_add(reserved.size));
+            for offset in (from..to).step_by(4096) {
+                self.set_pamt_type(entry(offset), PageType::Rsvd);
             }
         }
         self.module.tdmrs[index].initialized = tdmr.base + end;
