@@ -12,7 +12,7 @@ export MEM VCPUS SUITE KERNEL INITRD CMDLINE APPEND GOAL
 # A Microkit SDK in place of the kernel of images/kernel: see images/sdk/settings
 export MICROKIT_SDK MICROKIT_BOARD MICROKIT_CONFIG
 
-.PHONY: help setup guest image run test bench lint fuzz replay measure clean
+.PHONY: help setup guest image iso run test bench lint fuzz replay measure clean
 
 help: ## This list
 	@echo 'Septum: TDX guests on seL4, with or without TDX hardware.'
@@ -37,6 +37,12 @@ guest: setup
 
 image: guest ## Build the bootable system: kernel, domains, guest
 	@images/build OUT=$(OUT) GUEST_IMAGE=$(OUT)/guest/$(GUEST).img
+
+iso: setup ## The same as an ISO that a BIOS boots: OUT/septum.iso, with MICROKIT_SDK under OUT/sdk
+	@images/setup iso
+	@OUT=$(OUT)/guest images/guests/build $(GUEST)
+	@images/build OUT=$(OUT) GUEST_IMAGE=$(OUT)/guest/$(GUEST).img WHOLE=1
+	@images/iso OUT=$(OUT)
 
 # With a terminal, the Linux guest is to give a shell.
 run: APPEND += $(if $(KERNEL)$(INITRD)$(CMDLINE),,$(shell [ -t 0 ] && echo septum.interactive))
