@@ -9,11 +9,12 @@
 //! | [`RoleKey`] | `gfn`, role | one role bit per purpose |
 //! | [`PackedKey`] | one word `gfn:52 / stolen:12` | the 12 low bits |
 //!
-//! A VM whose [`Finder`](crate::Finder) is `Keys` uses the index for every lookup of a table of
-//! 4 KiB entries; a miss is answered by the walk. The index is built into the MMU by
+//! A VM whose [`Finder`] names one of them uses its index for every lookup of a table of 4 KiB
+//! entries; a miss is answered by the walk. The indexes are built into the MMU by
 //! [`Tables::with_keys`](crate::Tables::with_keys).
 
 use crate::memory::{NO_TABLE, Table};
+use crate::vm::Finder;
 use core::cell::Cell;
 
 /// What a table page is known by.
@@ -267,56 +268,71 @@ impl<'a, K: KeyDesign> KeyIndex<'a, K> {
     }
 }
 
-/// The index of an MMU, if it has one, in the design that was chosen.
+/// The indexes of an MMU: one of each design that its VMs may ask for.
 #[derive(Debug, Default)]
-pub enum Keys<'a> {
-    /// No index: only VMs that walk.
-    #[default]
-    None,
+pub struct Keys<'a> {
     /// Design 1.
-    Stolen(KeyIndex<'a, StolenKey>),
+    pub stolen: Option<KeyIndex<'a, StolenKey>>,
     /// Design 2.
-    Role(KeyIndex<'a, RoleKey>),
+    pub role: Option<KeyIndex<'a, RoleKey>>,
     /// Design 3.
-    Packed(KeyIndex<'a, PackedKey>),
+    pub packed: Option<KeyIndex<'a, PackedKey>>,
 }
 
 impl Keys<'_> {
-    /// Whether there is an index.
-    pub fn exists(&self) -> bool {
-        !matches!(self, Self::None)
-    }
-    pub(crate) fn insert(&mut self, table: Table, key: &Key) {
-        match self {
-            Self::None => {}
-            Self::Stolen(index) => index.insert(table, key),
-            Self::Role(index) => index.insert(table, key),
-            Self::Packed(index) => index.insert(table, key),
+    /// No index: all VMs walk.
+    pub const NONE: Self = Self {
+        stolen: None,
+        role: None,
+        packed: None,
+    };
+    /// Whether a VM may ask for this.
+    pub fn has(&self, finder: Finder) -> bool {
+        match finder {
+            Finder::Walk => true,
+            Finder::StolenKey => self.stolen.is_some(),
+            Finder::RoleKey => self.role.is_some(),
+            Finder::PackedKey => self.packed.is_some(),
         }
     }
+    pub(crate) fn insert(&mut self, finder: Finder, table: Table, key: &Key) {
+        match self {
+            Self {
+                stolen: Some(index),
+                ..
+            } if finder == Finder::StolenKey => index.insert(table, key),
+            Self {
+                role: Some(index), ..
+            } if finder == Finder::RoleKey => index.insert(table, key),
+            Self {
+                packed: Some(index),
+                ..
+            } if finder == Finder::PackedKey => index.insert(table, key),
+            _ => {}
+        }
+    }
+    /// Takes a table out of whichever index has it.
     pub(crate) fn remove(&mut self, table: Table) {
-        match self {
-            Self::None => {}
-            Self::Stolen(index) => index.remove(table),
-            Self::Role(index) => index.remove(table),
-            Self::Packed(index) => index.remove(table),
+        self.stolen.iter_mut().for_each(|index| index.remove(table));
+        self.role.iter_mut().for_each(|index| index.remove(table));
+        self.packed.iter_mut().for_each(|index| index.remove(table));
+    }
+    pub(crate) fn find(&self, finder: Finder, key: &Key) -> Option<Table> {
+        match finder {
+            Finder::Walk => None,
+            Finder::StolenKey => self.stolen.as_ref()?.find(key),
+            Finder::RoleKey => self.role.as_ref()?.find(key),
+            Finder::PackedKey => self.packed.as_ref()?.find(key),
         }
     }
-    pub(crate) fn find(&self, key: &Key) -> Option<Table> {
-        match self {
-            Self::None => None,
-            Self::Stolen(index) => index.find(key),
-            Self::Role(index) => index.find(key),
-            Self::Packed(index) => index.find(key),
-        }
-    }
-    /// What lookups met so far.
-    pub fn stats(&self) -> KeyStats {
-        match self {
-            Self::None => KeyStats::default(),
-            Self::Stolen(index) => index.stats(),
-            Self::Role(index) => index.stats(),
-            Self::Packed(index) => index.stats(),
-        }
+    /// What lookups of this kind met so far.
+    pub fn stats(&self, finder: Finder) -> KeyStats {
+        let stats = match finder {
+            Finder::Walk => None,
+            Finder::StolenKey => self.stolen.as_ref().map(KeyIndex::stats),
+            Finder::RoleKey => self.role.as_ref().map(KeyIndex::stats),
+            Finder::PackedKey => self.packed.as_ref().map(KeyIndex::stats),
+        };
+        stats.unwrap_or_default()
     }
 }

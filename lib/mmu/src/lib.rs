@@ -41,6 +41,7 @@ mod rmap;
 mod slot;
 mod step;
 mod tables;
+mod tidy;
 mod tree;
 mod vm;
 

@@ -149,7 +149,7 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
                 Kind::Hardware,
             ),
         ];
-        if config.finder == Finder::Keys && !self.tables.keys.exists() {
+        if !self.tables.keys.has(config.finder) {
             return Err(Error::NoMemory(Resource::Keys));
         }
         if self.tables.available() < wanted.iter().filter(|(_, yes, _)| *yes).count() {
@@ -165,7 +165,7 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
             let root = self.tables.plant(vm, id as u8, config.levels - 1, kind)?;
             slot.roots[id] = match config.finder {
                 Finder::Walk => root,
-                Finder::Keys => root.keyed(shared | execute_only, execute_only),
+                finder => root.keyed(finder, shared | execute_only, execute_only),
             };
         }
         Ok(())

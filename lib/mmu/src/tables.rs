@@ -29,7 +29,9 @@ pub struct TableMeta {
     pub(crate) kind: Kind,
     /// Which root it hangs under.
     pub(crate) root: u8,
-    spare: u16,
+    /// Private tables of level 0: how often they were seen full, see [`crate::tidy`].
+    pub(crate) looks: u8,
+    spare: u8,
 }
 
 const _: () = assert!(size_of::<TableMeta>() == 16);
@@ -59,6 +61,7 @@ impl TableMeta {
         vm: 0,
         kind: Kind::Free,
         root: 0,
+        looks: 0,
         spare: 0,
     };
 }
@@ -97,17 +100,17 @@ impl<'a, M: TableMemory> Tables<'a, M> {
             memory,
             free: if count == 0 { NO_TABLE } else { 0 },
             meta,
-            keys: Keys::None,
+            keys: Keys::NONE,
             used: 0,
         }
     }
 
-    /// The same pool with an index by key, for VMs that ask for it.
+    /// The same pool with indexes by key, for VMs that ask for them.
     pub fn with_keys(mut self, keys: Keys<'a>) -> Self {
         self.keys = keys;
         self
     }
-    /// The index by key.
+    /// The indexes by key.
     pub fn keys(&self) -> &Keys<'a> {
         &self.keys
     }

@@ -17,7 +17,7 @@ use crate::error::{Error, Resource};
 use crate::keys::Key;
 use crate::memory::{NO_TABLE, Table, TableMemory};
 use crate::tables::{Kind, Tables};
-use crate::vm::PRIVATE;
+use crate::vm::{Finder, PRIVATE};
 use ept::{ENTRIES, Entry, INDEX_BITS, index, level_shift};
 use gpa::Gpa;
 
@@ -35,8 +35,10 @@ pub struct Root {
     /// The table of 2 MiB entries above it, and of which 1 GiB.
     middle: Table,
     middle_tag: u64,
-    /// The VM's stolen bits (as an address mask), if its tables are found by key.
-    stolen: Option<u64>,
+    /// How tables of 4 KiB entries are found.
+    finder: Finder,
+    /// The VM's stolen bits (as an address mask), where they are found by key.
+    stolen: u64,
     /// The execute-only bit among them.
     execute_only: u64,
 }
@@ -54,7 +56,8 @@ impl Root {
         tag: NO_TAG,
         middle: NO_TABLE,
         middle_tag: NO_TAG,
-        stolen: None,
+        finder: Finder::Walk,
+        stolen: 0,
         execute_only: 0,
     };
     /// Whether there is a tree.
@@ -70,18 +73,19 @@ impl Root {
         self.top
     }
     /// Has the tables of this tree found by key. `stolen` and `execute_only` are address masks.
-    pub(crate) fn keyed(mut self, stolen: u64, execute_only: u64) -> Self {
-        self.stolen = Some(stolen);
+    pub(crate) fn keyed(mut self, finder: Finder, stolen: u64, execute_only: u64) -> Self {
+        self.finder = finder;
+        self.stolen = stolen;
         self.execute_only = execute_only;
         self
     }
     /// The key of the table of 4 KiB entries around `gpa`.
-    fn key(&self, gpa: Gpa, stolen: u64) -> Key {
-        let kind = gpa.get() & stolen;
+    fn key(&self, gpa: Gpa) -> Key {
+        let kind = gpa.get() & self.stolen;
         Key {
-            gfn: (gpa.get() & !stolen) >> level_shift(1) << 9,
+            gfn: (gpa.get() & !self.stolen) >> level_shift(1) << 9,
             stolen: kind,
-            shift: stolen.trailing_zeros().min(63) as u8,
+            shift: self.stolen.trailing_zeros().min(63) as u8,
             level: 0,
             vm: self.vm,
             private: self.id == PRIVATE as u8,
@@ -182,17 +186,17 @@ impl<M: TableMemory> Tables<'_, M> {
         if gpa.get() >> level_shift(1) == root.tag {
             return Some(root.last);
         }
-        match root.stolen {
-            Some(stolen) => self.keys.find(&root.key(gpa, stolen)),
-            None => None,
+        match root.finder {
+            Finder::Walk => None,
+            finder => self.keys.find(finder, &root.key(gpa)),
         }
     }
 
     /// The table of 4 KiB entries around `gpa`, if there is one: by key where the tree has
     /// keys, else by walk.
     fn leaf_table(&self, root: &mut Root, gpa: Gpa) -> Option<Table> {
-        if let Some(stolen) = root.stolen {
-            return self.keys.find(&root.key(gpa, stolen));
+        if root.finder != Finder::Walk {
+            return self.keys.find(root.finder, &root.key(gpa));
         }
         let (mut table, mut shift) = root.nearest(gpa);
         let mut middle = table;
@@ -327,12 +331,10 @@ impl<M: TableMemory> Tables<'_, M> {
         self.edit(spot.table, |meta| meta.live += 1);
     }
 
-    /// Enters a table of 4 KiB entries into the index, if the tree has one.
+    /// Enters a table of 4 KiB entries into the tree's index, if it has one.
     pub(crate) fn enter(&mut self, root: &Root, level: u8, child: Table, gpa: Gpa) {
-        if level == 0
-            && let Some(stolen) = root.stolen
-        {
-            self.keys.insert(child, &root.key(gpa, stolen));
+        if level == 0 && root.finder != Finder::Walk {
+            self.keys.insert(root.finder, child, &root.key(gpa));
         }
     }
 

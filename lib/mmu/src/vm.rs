@@ -28,8 +28,30 @@ pub enum Finder {
     /// By walking from the root.
     #[default]
     Walk,
-    /// In the keyed index (see [`crate::keys`]), of whichever design the MMU was built with.
-    Keys,
+    /// By key (see [`crate::keys`]), design 1: the stolen bits are part of the frame number.
+    StolenKey,
+    /// By key, design 2: a role bit per purpose.
+    RoleKey,
+    /// By key, design 3: all in one word.
+    PackedKey,
+}
+
+impl Finder {
+    /// All of them; the place is the number in messages and guest images.
+    pub const ALL: [Self; 4] = [Self::Walk, Self::StolenKey, Self::RoleKey, Self::PackedKey];
+    /// The one with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+    /// What users call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Walk => "walk",
+            Self::StolenKey => "stolen",
+            Self::RoleKey => "role",
+            Self::PackedKey => "packed",
+        }
+    }
 }
 
 /// What a VM is to be.
@@ -232,6 +254,8 @@ pub struct Vm {
     /// Mirror tables set aside for DEMOTE.
     pub(crate) spare: heapless::Vec<Table, 2>,
     pub(crate) cleaning: Option<Cleaning>,
+    /// How far the look for regions to promote has come.
+    pub(crate) tidied: u64,
     pub(crate) work: Work,
     /// What `work` becomes when the whole program was successful.
     pub(crate) next: Work,
@@ -279,6 +303,7 @@ impl Vm {
         limbo_frames: NO_FRAME,
         spare: heapless::Vec::new(),
         cleaning: None,
+        tidied: 0,
         work: Work::Idle,
         next: Work::Idle,
         program: Program::new(),

@@ -250,18 +250,26 @@ fn a_pool_with_nothing_to_evict_says_so() {
 fn a_keyed_vm_needs_an_index() {
     let mut world = World::new(SMALL);
     let config = Config {
-        finder: Finder::Keys,
+        finder: Finder::PackedKey,
         ..Config::plain(40)
     };
     assert_eq!(
         world.create(1, config),
         Err(Error::NoMemory(Resource::Keys))
     );
-    let keys = Keys::Packed(index(SMALL, 64));
+    let keys = Keys {
+        packed: Some(index(SMALL, 64)),
+        ..Keys::NONE
+    };
     let mut world = World::with_keys(SMALL, keys);
+    let other = Config {
+        finder: Finder::RoleKey,
+        ..config
+    };
+    assert_eq!(world.create(1, other), Err(Error::NoMemory(Resource::Keys)));
     plain(&mut world, config, SlotConfig::plain(gfn(0), 1024, 0));
     for page in [3, 600, 3] {
         done_fault(&mut world, page);
     }
-    assert!(world.mmu.tables().keys().stats().hits > 0);
+    assert!(world.mmu.tables().keys().stats(Finder::PackedKey).hits > 0);
 }

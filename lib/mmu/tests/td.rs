@@ -59,6 +59,97 @@ fn an_accept_of_4_kib_demotes_and_promotion_joins_again() {
     world.assert_empty();
 }
 
+/// A TD whose first region was accepted page by page, all but the last `pending`.
+fn taken_by_4_kib(pending: u64) -> World {
+    let mut world = World::new(SMALL);
+    world.td(1, TD, 1024, 1);
+    for page in 0..512 {
+        if page == 512 - pending {
+            world.module.tds.get_mut(&1).unwrap().accept_all();
+        }
+        let next = world.mmu.fault(1, private(page), Access::WRITE, Some(0));
+        done(&mut world, next);
+    }
+    if pending == 0 {
+        world.module.tds.get_mut(&1).unwrap().accept_all();
+    }
+    world
+}
+
+fn tidy(world: &mut World, times: usize) -> (u64, u64) {
+    for _ in 0..times {
+        let next = world.mmu.tidy(1);
+        done(world, next);
+    }
+    let stats = world.mmu.stats(1).unwrap();
+    (stats.promotions, stats.refusals)
+}
+
+#[test]
+fn a_full_region_is_promoted_at_the_second_look() {
+    let mut world = taken_by_4_kib(0);
+    // Not the first: the guest may not have come to its last acceptance. A look at the end of
+    // memory begins anew.
+    assert_eq!(tidy(&mut world, 1), (0, 0));
+    assert_eq!(tidy(&mut world, 1), (1, 0));
+    let stats = world.mmu.stats(1).unwrap();
+    assert_eq!((stats.private_2m, stats.private_4k), (1, 0));
+    assert_eq!(tidy(&mut world, 300), (1, 0));
+    assert_eq!(world.teardown(1, 4), Ok(Next::Done));
+    world.assert_empty();
+}
+
+#[test]
+fn a_region_that_the_module_refuses_is_tried_ever_more_rarely() {
+    let mut world = taken_by_4_kib(1);
+    // At the second look, the eighth and the 32nd; one call after each try ends the round.
+    for (calls, refusals) in [(1, 0), (1, 1), (6, 1), (1, 2), (24, 2), (1, 3)] {
+        assert_eq!(tidy(&mut world, calls), (0, refusals));
+        assert!(world.module.tds[&1].reach(77).is_some(), "still there");
+    }
+    world.module.tds.get_mut(&1).unwrap().accept_all();
+    assert_eq!(tidy(&mut world, 96), (0, 3));
+    assert_eq!(tidy(&mut world, 1), (1, 3));
+    assert_eq!(world.teardown(1, 4), Ok(Next::Done));
+    world.assert_empty();
+}
+
+/// Wherever the module is busy, or refuses, once: nothing is lost, all is reached in the end.
+#[test]
+fn promotion_stands_every_single_failure() {
+    const INVALID: u64 = 0xc000_0100_0000_0000;
+    const BUSY: u64 = 0x8000_0200_0000_0000;
+    for failure in [BUSY, INVALID] {
+        for at in 0..6 {
+            let mut world = taken_by_4_kib(0);
+            let mut calls = 0;
+            world.veto = Box::new(move |step| {
+                calls += usize::from(step.is_seamcall());
+                (step.is_seamcall() && calls == at + 1).then_some(failure)
+            });
+            tidy(&mut world, 1);
+            let next = world.mmu.tidy(1);
+            let next = world.finish(1, 4, next);
+            assert!(
+                matches!(next, Ok(Next::Done | Next::Refused { .. })),
+                "{next:?}"
+            );
+            world.veto = Box::new(|_| None);
+            for page in [0, 77, 511] {
+                let next = world.mmu.fault(1, private(page), Access::READ, None);
+                done(&mut world, next);
+                assert!(
+                    world.module.tds[&1].reach(page).is_some(),
+                    "{failure:x} at {at}"
+                );
+            }
+            assert_eq!(tidy(&mut world, 130).0, 1);
+            assert_eq!(world.teardown(1, 4), Ok(Next::Done));
+            world.assert_empty();
+        }
+    }
+}
+
 #[test]
 fn conversion_takes_one_side_away_before_the_other_comes() {
     let mut world = World::new(SMALL);

@@ -54,7 +54,7 @@ pub fn leak<T: Clone>(value: T, count: usize) -> &'static mut [T] {
 
 impl World {
     pub fn new(size: Size) -> Self {
-        Self::with_keys(size, Keys::None)
+        Self::with_keys(size, Keys::NONE)
     }
 
     pub fn with_keys(size: Size, keys: Keys<'static>) -> Self {
