@@ -8,7 +8,7 @@ OUT := build
 DOMAINS := pd-console pd-mmu pd-tdx pd-vmm
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # What the guest scripts read; set on the command line: make run MEM=128M VCPUS=2
-export MEM VCPUS SUITE KERNEL INITRD CMDLINE APPEND GOAL
+export MEM VCPUS SUITE KERNEL INITRD CMDLINE APPEND GOAL FINDER
 # A Microkit SDK in place of the kernel of images/kernel: see images/sdk/settings
 export MICROKIT_SDK MICROKIT_BOARD MICROKIT_CONFIG
 
@@ -19,12 +19,13 @@ help: ## This list
 	@echo
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 	@echo
-	@echo '  GUEST=linux|hello  which guest (default linux: Debian 13, busybox)'
+	@echo '  GUEST=linux|hello|xo  which guest (default linux: Debian 13, busybox)'
 	@echo '  KERNEL=FILE INITRD=FILE CMDLINE=TEXT MEM=256M VCPUS=1   another Linux guest'
 	@echo '  SUITE=trixie       the Debian kernel'"'"'s suite: with trixie-backports user space extends RTMRs'
 	@echo '  APPEND=TEXT        words behind the default command line (septum.interactive: a shell)'
 	@echo '  MICROKIT_SDK=FOLDER [MICROKIT_BOARD=x86_64_generic|x86_64_generic_vtx] [MICROKIT_CONFIG=debug|release]'
 	@echo '                     build for Microkit SDK 2.3.0, with its own tool'
+	@echo '  FINDER=walk|stolen|role|packed  how the MMU finds its tables: docs/stolen-bits.md'
 	@echo '  TRACES=FOLDER      for replay: recorded answers of a TDX module'
 
 # Before anything else: nothing is built for an SDK that can't be used.

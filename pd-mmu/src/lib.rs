@@ -21,7 +21,7 @@ use ipc_console::{FromConsole, ToConsole};
 use ipc_mmu_tdx as tdx;
 use ipc_vmm_mmu::{self as vmm, MAX_PAGES, VmId};
 use memory::PhysMemory;
-use mmu::{Config, Mmu, Next, Outcome, PhysTables, Resource, Role, SlotConfig};
+use mmu::{Config, Finder, Mmu, Next, Outcome, PhysTables, Place, Resource, Role, SlotConfig};
 use ring::Link;
 use tdx_abi::Status;
 use tdx_abi::exit::{ept_violation, extended};
@@ -30,6 +30,8 @@ use tdx_abi::exit::{ept_violation, extended};
 pub const MAX_VMS: usize = 8;
 /// Faults of one VM that can wait: one per vCPU.
 const MAX_FAULTS: usize = 16;
+/// Memory of a VM that is no TD is mapped by leaves of 2 MiB where that fits.
+const PLAIN_LEVEL: u8 = 1;
 
 /// The channel to pd-console.
 pub type ConsoleLink<'a> = Link<'a, ToConsole, FromConsole>;
@@ -53,6 +55,8 @@ enum Work {
     Nothing,
     Fault(Fault),
     Request,
+    /// Nobody waits for it.
+    Tidy,
     Destroy,
 }
 
@@ -216,6 +220,21 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
                 self.report();
             }
         }
+        for id in 0..MAX_VMS {
+            self.tidy(id as VmId);
+        }
+    }
+
+    /// Uses the time in which a running VM wants nothing: small pages become large ones again.
+    fn tidy(&mut self, id: VmId) {
+        let Some(vm) = self.vm(id) else { return };
+        let idle = matches!(vm.work, Work::Nothing) && vm.finalized;
+        if idle && self.mmu.tidy(id as u8) == Ok(Next::Run) {
+            if let Some(vm) = self.vm(id) {
+                vm.work = Work::Tidy;
+            }
+            self.send_program(id);
+        }
     }
 
     fn report(&mut self) {
@@ -236,8 +255,8 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
                 s.private_2m, s.private_4k, s.shared, s.to_shared, s.to_private
             ));
             self.log(format_args!(
-                "vm {id}: {} faults, {} SEAMCALLs, {} tracks, {} demotions, {} retries",
-                s.faults, s.seamcalls, s.tracks, s.demotions, s.retries
+                "vm {id}: {} faults, {} SEAMCALLs, {} tracks, {} demotions, {} promotions, {} retries",
+                s.faults, s.seamcalls, s.tracks, s.demotions, s.promotions, s.retries
             ));
         }
     }
@@ -316,8 +335,16 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
 
     fn serve_vmm(&mut self, message: vmm::ToMmu) {
         let id = message.vm();
-        if let vmm::ToMmu::Create { vm, gpaw, hkid } = message {
-            return match self.create(vm, gpaw, hkid) {
+        if let vmm::ToMmu::Create {
+            vm,
+            kind,
+            execute_only,
+            finder,
+        } = message
+        {
+            let made =
+                config(kind, execute_only, finder).and_then(|config| self.create(vm, config));
+            return match made {
                 Ok(()) => {}
                 Err(error) => self.answer(vmm::ToVmm::Failed { vm, error }),
             };
@@ -343,21 +370,18 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
         let _ = self.vmm.send(&message);
     }
 
-    fn create(&mut self, id: VmId, gpaw: bool, hkid: u16) -> Result<(), vmm::Error> {
+    fn create(&mut self, id: VmId, config: Config) -> Result<(), vmm::Error> {
         let place = self.vms.get(usize::from(id)).ok_or(vmm::Error::NoVmSlot)?;
         if place.is_some() {
             return Err(vmm::Error::NoVmSlot);
         }
-        let config = if gpaw {
-            Config::td_wide(hkid)
-        } else {
-            Config::td(hkid)
-        };
+        let is_td = config.shared_bit.is_some();
         self.mmu.create(id as u8, config).map_err(error)?;
-        let made = self
-            .mmu
-            .grant(id as u8, Role::Tdr)
-            .and_then(|tdr| Ok((tdr, self.mmu.shared_root(id as u8)?)));
+        let root = self.mmu.shared_root(id as u8);
+        let made = root.and_then(|root| match is_td {
+            true => Ok((self.mmu.grant(id as u8, Role::Tdr)?, root)),
+            false => Ok((root, root)),
+        });
         let (tdr, root) = match made {
             Ok(made) => made,
             Err(failed) => {
@@ -427,6 +451,7 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
         }
         vm.work = Work::Nothing;
         match (work, next) {
+            (Work::Tidy, _) => {}
             (Work::Fault(Fault { tdvpr, .. }), Ok(Next::Done)) => {
                 let _ = self.tdx.send(&tdx::ToTdx::Resume { tdvpr });
             }
@@ -553,7 +578,11 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
                 if !Gpa::new(gpa | len).is_aligned(PAGE_SIZE) {
                     return Err(vmm::Error::BadRange);
                 }
-                let slot = SlotConfig::private(Gfn::new(gpa / PAGE_SIZE), len / PAGE_SIZE);
+                let (gfn, pages) = (Gfn::new(gpa / PAGE_SIZE), len / PAGE_SIZE);
+                let slot = match self.mmu.tdr(vm) {
+                    Some(_) => SlotConfig::private(gfn, pages),
+                    None => SlotConfig::plain(gfn, pages, PLAIN_LEVEL),
+                };
                 self.mmu.add_slot(vm, slot).map_err(error)?;
                 Ok(Answer::After(Next::Done))
             }
@@ -571,6 +600,25 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
                     .add_image(vm, gfn, pages.into(), Hpa::new(source), false)
                     .map(Answer::After)
                     .map_err(error)
+            }
+            vmm::ToMmu::Back { gpa, pages, .. } => {
+                if usize::from(pages) > MAX_PAGES {
+                    return Err(vmm::Error::TooMany);
+                }
+                let last = u64::from(pages) * PAGE_SIZE;
+                if gpa % PAGE_SIZE != 0 || gpa.checked_add(last).is_none() {
+                    return Err(vmm::Error::BadRange);
+                }
+                let mut found = heapless::Vec::new();
+                for gpa in (gpa..gpa + last).step_by(PAGE_SIZE as usize) {
+                    // What was mapped before an error stays mapped: the guest may touch it.
+                    let page = self.mmu.back(vm, Gpa::new(gpa)).map_err(error)?;
+                    let _ = found.push(page.get());
+                }
+                Ok(Answer::Now(vmm::ToVmm::Pages {
+                    vm: id,
+                    pages: found,
+                }))
             }
             vmm::ToMmu::Finalized { .. } => {
                 if let Some(vm) = self.vm(id) {
@@ -618,6 +666,21 @@ impl<'a, M: PhysMemory> Pd<'a, M> {
     }
 }
 
+/// What a VM is to be.
+fn config(kind: vmm::Kind, execute_only: u8, finder: u8) -> Result<Config, vmm::Error> {
+    let config = match kind {
+        vmm::Kind::Td { gpaw: false, hkid } => Config::td(hkid),
+        vmm::Kind::Td { gpaw: true, hkid } => Config::td_wide(hkid),
+        vmm::Kind::Plain => Config::plain(48),
+    };
+    Ok(Config {
+        // One root for both: the CPU sees only a permission.
+        execute_only: (execute_only != 0).then_some((execute_only, Place::Leaf)),
+        finder: Finder::from_number(finder).ok_or(vmm::Error::BadConfig)?,
+        ..config
+    })
+}
+
 /// How a request is answered.
 enum Answer {
     /// By this message, at once.
@@ -631,7 +694,8 @@ fn error(failed: mmu::Error) -> vmm::Error {
     match failed {
         E::NoSuchVm => vmm::Error::UnknownVm,
         E::VmExists => vmm::Error::NoVmSlot,
-        E::BeyondWidth | E::NoSuchAlias | E::BadRange | E::BadConfig => vmm::Error::BadRange,
+        E::BadConfig => vmm::Error::BadConfig,
+        E::BeyondWidth | E::NoSuchAlias | E::BadRange => vmm::Error::BadRange,
         E::NoSlot | E::SlotOverlap | E::ForeignFrame => vmm::Error::NoSlot,
         E::TooManySlots
         | E::NoMemory(

@@ -4,9 +4,10 @@ use crate::host_pages::HostPages;
 use gpa::{Hpa, PAGE_SIZE};
 use ipc_mmu_tdx::Pools;
 use memory::PhysMemory;
+use mmu::keys::{KeyDesign, KeyIndex, PackedKey, RoleKey, StolenKey};
 use mmu::{
-    BLOCK_FRAMES, Blocks, ControlMeta, ControlPages, Frames, Mmu, Parts, PhysTables, SharedBlock,
-    TableMeta, Tables, Vm,
+    BLOCK_FRAMES, Blocks, ControlMeta, ControlPages, Frames, Keys, Mmu, Parts, PhysTables,
+    SharedBlock, Table, TableMeta, Tables, Vm,
 };
 
 const BLOCK: u64 = BLOCK_FRAMES * PAGE_SIZE;
@@ -21,9 +22,34 @@ const SHARED: usize = 64;
 /// Words of page attributes: 4 GiB of guest memory, over all VMs.
 const BITS: usize = 16384;
 
+/// Memory of one index by key, with as many buckets as table pages.
+struct Index<K> {
+    keys: [K; TABLES],
+    next: [Table; TABLES],
+    buckets: [Table; TABLES],
+}
+
+impl<K: KeyDesign> Index<K> {
+    const fn new() -> Self {
+        Self {
+            keys: [K::NONE; TABLES],
+            next: [0; TABLES],
+            buckets: [0; TABLES],
+        }
+    }
+    fn index(&mut self) -> Option<KeyIndex<'_, K>> {
+        KeyIndex::new(&mut self.keys, &mut self.next, &mut self.buckets).ok()
+    }
+}
+
+const _: () = assert!(TABLES.is_power_of_two());
+
 /// Metadata of all pools.
 pub struct Storage {
     tables: [TableMeta; TABLES],
+    stolen: Index<StolenKey>,
+    role: Index<RoleKey>,
+    packed: Index<PackedKey>,
     control: [ControlMeta; CONTROL],
     private: [u64; PRIVATE],
     shared: [u64; SHARED * BLOCK_FRAMES as usize],
@@ -43,6 +69,9 @@ impl Storage {
     pub const fn new() -> Self {
         Self {
             tables: [TableMeta::NEW; TABLES],
+            stolen: Index::new(),
+            role: Index::new(),
+            packed: Index::new(),
             control: [ControlMeta::NEW; CONTROL],
             private: [0; PRIVATE],
             shared: [0; SHARED * BLOCK_FRAMES as usize],
@@ -72,8 +101,14 @@ impl Storage {
         let host_pages = Hpa::new(pools.shared.base);
         // The first block is for the host's own pages.
         let guest_shared = host_pages.checked_add(BLOCK).ok_or(unaligned)?;
+        // VMs may ask for any of the designs.
+        let keys = Keys {
+            stolen: self.stolen.index(),
+            role: self.role.index(),
+            packed: self.packed.index(),
+        };
         let parts = Parts {
-            tables: Tables::new(table_memory, &mut self.tables[..tables]),
+            tables: Tables::new(table_memory, &mut self.tables[..tables]).with_keys(keys),
             private: Blocks::new(Hpa::new(pools.private.base), &mut self.private[..private])
                 .map_err(|_| unaligned)?,
             shared: Frames::new(

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod firewall;
+mod plain;
 pub mod processor;
 mod seam;
 pub mod setup;
@@ -18,6 +19,7 @@ pub use seam::Seam;
 
 use core::fmt::{self, Write};
 use firewall::Caller;
+use gpa::{Hpa, PAGE_SIZE};
 use heapless::{String, Vec};
 use ipc_console::{FromConsole, ToConsole};
 use ipc_mmu_tdx as mmu;
@@ -41,13 +43,72 @@ pub type MmuLink<'a> = Link<'a, mmu::ToMmu, mmu::ToTdx>;
 enum Doing {
     /// Outside of the TD; its TDH.VP.ENTER has returned, or was never called.
     Nothing,
-    /// TDH.VP.ENTER is under way, with these registers next; `id` is pd-vmm's.
-    Runs { id: u32, registers: Registers },
+    /// An entry is under way, with this next; `id` is pd-vmm's.
+    Runs { id: u32, entry: Entry },
     /// It left with an EPT violation that pd-mmu has been told of.
-    WaitsForMmu { id: u32, exit: Registers },
+    WaitsForMmu { id: u32, exit: Exit },
 }
 
-/// A vCPU, by the two pages that the ABI knows it by.
+/// What a vCPU is entered with.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// The registers of TDH.VP.ENTER.
+    Td(Registers),
+    /// VM entry of a VM that is no TD.
+    Plain(vmm::VmEntry),
+}
+
+/// What a vCPU left with.
+#[derive(Clone, Copy)]
+enum Exit {
+    Td(Registers),
+    Plain(vmm::VmExit),
+}
+
+impl Exit {
+    /// VMX basic exit reason; `None` where TDH.VP.ENTER didn't succeed.
+    fn reason(&self) -> Option<u32> {
+        match self {
+            Self::Td(registers) => {
+                let status = Status(registers.rax);
+                status.is_success().then_some(status.details() & 0xffff)
+            }
+            Self::Plain(exit) => Some(exit.reason),
+        }
+    }
+    /// The entry after this exit, if there was nothing to answer.
+    fn again(&self, vcpu: &Vcpu) -> Entry {
+        match self {
+            Self::Td(_) => Entry::Td(enter(vcpu.tdvpr)),
+            Self::Plain(exit) => Entry::Plain(vmm::VmEntry {
+                registers: exit.registers,
+                ..vmm::VmEntry::default()
+            }),
+        }
+    }
+    fn fault(&self, vcpu: &Vcpu) -> mmu::ToMmu {
+        let (gpa, qualification, extended_qualification) = match self {
+            Self::Td(registers) => (registers.r8_r15[0], registers.rcx, registers.rdx),
+            Self::Plain(exit) => (exit.gpa, exit.qualification, 0),
+        };
+        mmu::ToMmu::Fault {
+            tdr: vcpu.tdr,
+            tdvpr: vcpu.tdvpr,
+            gpa,
+            qualification,
+            extended_qualification,
+        }
+    }
+    fn message(self, id: u32) -> vmm::ToVmm {
+        match self {
+            Self::Td(registers) => vmm::ToVmm::Returned { id, registers },
+            Self::Plain(exit) => vmm::ToVmm::Exited { id, exit },
+        }
+    }
+}
+
+/// A vCPU, by the two pages that the ABI knows it by. A VM that is no TD has the root of its
+/// EPT for `tdr`, its vCPUs that and their number (1, 2, …) for `tdvpr`.
 struct Vcpu {
     tdr: u64,
     tdvpr: u64,
@@ -200,6 +261,14 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 self.vcpu(tdvpr);
             }
             vmm::ToTdx::TscFrequency { hz } => self.seam.set_tsc_frequency(hz),
+            vmm::ToTdx::Enter { id, vcpu, entry } => self.enter_plain(id, vcpu, entry),
+            vmm::ToTdx::Forget { vcpu } => {
+                let ours = |v: &Vcpu| is_plain(v) && v.tdvpr == vcpu;
+                if self.vcpus.iter().any(ours) {
+                    self.vcpus.retain(|v| !ours(v));
+                    self.seam.vm_forget(vcpu);
+                }
+            }
             vmm::ToTdx::Kick { tdvpr } => {
                 if let Some(vcpu) = self.vcpu(tdvpr) {
                     vcpu.kicked = true;
@@ -215,26 +284,26 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 let _ = self.mmu.send(&mmu::ToMmu::ProgramDone { id, result });
             }
             mmu::ToTdx::Resume { tdvpr } => {
-                let registers = enter(tdvpr);
-                self.end_wait(tdvpr, |id| Doing::Runs { id, registers });
+                if let Some((id, exit)) = self.end_wait(tdvpr)
+                    && let Some(vcpu) = self.vcpu(tdvpr)
+                {
+                    let entry = exit.again(vcpu);
+                    vcpu.doing = Doing::Runs { id, entry };
+                }
             }
             mmu::ToTdx::Decline { tdvpr } => {
-                if let Some((id, registers)) = self.end_wait(tdvpr, |_| Doing::Nothing) {
-                    let _ = self.vmm.send(&vmm::ToVmm::Returned { id, registers });
+                if let Some((id, exit)) = self.end_wait(tdvpr) {
+                    let _ = self.vmm.send(&exit.message(id));
                 }
             }
         }
     }
 
-    /// Has a vCPU that waits for pd-mmu do something else; what its TDH.VP.ENTER would return.
-    fn end_wait(
-        &mut self,
-        tdvpr: u64,
-        then: impl FnOnce(u32) -> Doing,
-    ) -> Option<(u32, Registers)> {
+    /// Has a vCPU that waits for pd-mmu do nothing; what it left with.
+    fn end_wait(&mut self, tdvpr: u64) -> Option<(u32, Exit)> {
         let vcpu = self.vcpu(tdvpr)?;
         if let Doing::WaitsForMmu { id, exit } = vcpu.doing {
-            vcpu.doing = then(id);
+            vcpu.doing = Doing::Nothing;
             return Some((id, exit));
         }
         self.counters.unknown += 1;
@@ -244,8 +313,9 @@ impl<'a, S: Seam> Tdx<'a, S> {
     fn enter(&mut self, id: u32, registers: Registers) {
         // The module knows no vCPU that we do not: it says what is wrong with the operand.
         match self.vcpu(registers.rcx) {
-            Some(vcpu) if matches!(vcpu.doing, Doing::Nothing) => {
-                vcpu.doing = Doing::Runs { id, registers };
+            Some(vcpu) if matches!(vcpu.doing, Doing::Nothing) && !is_plain(vcpu) => {
+                let entry = Entry::Td(registers);
+                vcpu.doing = Doing::Runs { id, entry };
             }
             Some(_) => {
                 let rax = Status::OPERAND_BUSY.with(tdx_abi::Operand::RCX).0;
@@ -256,6 +326,35 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 let mut registers = registers;
                 self.seam.seamcall(&mut registers);
                 let _ = self.vmm.send(&vmm::ToVmm::Returned { id, registers });
+            }
+        }
+    }
+
+    /// VM entry of a VM that is no TD. What EPT it has is pd-vmm's claim: the processor lets no
+    /// entry of it lead anywhere but to shared memory.
+    fn enter_plain(&mut self, id: u32, handle: u64, entry: vmm::VmEntry) {
+        let known = self.vcpus.iter().any(|vcpu| vcpu.tdvpr == handle);
+        // A page of its own is a TDVPR.
+        let fits = (1..=MAX_VCPUS as u64).contains(&(handle % PAGE_SIZE));
+        if !known && fits && !self.vcpus.is_full() {
+            let _ = self.vcpus.push(Vcpu {
+                tdr: handle - handle % PAGE_SIZE,
+                tdvpr: handle,
+                doing: Doing::Nothing,
+                kicked: false,
+            });
+        }
+        match self.vcpu(handle) {
+            Some(vcpu) if matches!(vcpu.doing, Doing::Nothing) && is_plain(vcpu) => {
+                let entry = Entry::Plain(entry);
+                vcpu.doing = Doing::Runs { id, entry };
+            }
+            _ => {
+                let exit = vmm::VmExit {
+                    reason: vmm::VmExit::NO_ENTRY,
+                    ..vmm::VmExit::default()
+                };
+                let _ = self.vmm.send(&vmm::ToVmm::Exited { id, exit });
             }
         }
     }
@@ -344,39 +443,34 @@ impl<'a, S: Seam> Tdx<'a, S> {
         };
         self.next = index + 1;
         let vcpu = &mut self.vcpus[index];
-        let Doing::Runs { id, mut registers } = vcpu.doing else {
+        let Doing::Runs { id, entry } = vcpu.doing else {
             return false;
         };
         self.counters.entries += 1;
-        self.seam.seamcall(&mut registers);
-        let status = Status(registers.rax);
-        let exit = status.is_success().then_some(status.details() & 0xffff);
-        match exit {
+        let exit = match entry {
+            Entry::Td(mut registers) => {
+                self.seam.seamcall(&mut registers);
+                Exit::Td(registers)
+            }
+            Entry::Plain(entry) => {
+                let root = Hpa::new(vcpu.tdr);
+                Exit::Plain(self.seam.vm_enter(root, vcpu.tdvpr, &entry))
+            }
+        };
+        match exit.reason() {
             Some(reason::INTERRUPT) if !core::mem::take(&mut vcpu.kicked) => {
-                vcpu.doing = Doing::Runs {
-                    id,
-                    registers: enter(vcpu.tdvpr),
-                };
+                let entry = exit.again(vcpu);
+                vcpu.doing = Doing::Runs { id, entry };
             }
             Some(reason::EPT_VIOLATION) => {
-                vcpu.doing = Doing::WaitsForMmu {
-                    id,
-                    exit: registers,
-                };
+                vcpu.doing = Doing::WaitsForMmu { id, exit };
                 self.counters.faults += 1;
-                let fault = mmu::ToMmu::Fault {
-                    tdr: vcpu.tdr,
-                    tdvpr: vcpu.tdvpr,
-                    gpa: registers.r8_r15[0],
-                    qualification: registers.rcx,
-                    extended_qualification: registers.rdx,
-                };
-                let _ = self.mmu.send(&fault);
+                let _ = self.mmu.send(&exit.fault(vcpu));
             }
             _ => {
                 vcpu.doing = Doing::Nothing;
                 vcpu.kicked = false;
-                let _ = self.vmm.send(&vmm::ToVmm::Returned { id, registers });
+                let _ = self.vmm.send(&exit.message(id));
             }
         }
         true
@@ -384,6 +478,11 @@ impl<'a, S: Seam> Tdx<'a, S> {
 }
 
 struct Refused;
+
+/// Whether this is no TD's vCPU: those are known by whole pages.
+fn is_plain(vcpu: &Vcpu) -> bool {
+    !vcpu.tdvpr.is_multiple_of(PAGE_SIZE)
+}
 
 fn is_leaf(rax: u64, leaf: HostLeaf) -> bool {
     rax as u16 == leaf.number()

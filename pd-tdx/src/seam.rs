@@ -1,6 +1,8 @@
 //! The boundary to the TDX module.
 
+use gpa::Hpa;
 use ipc_seamcall::Registers;
+use ipc_vmm_tdx::{VmEntry, VmExit};
 
 /// The TDX module, called with registers as the SEAMCALL instruction is.
 ///
@@ -14,6 +16,20 @@ pub trait Seam {
     /// Drops every translation through a shared EPT that the processor holds (INVEPT, all
     /// contexts): the TDX module tracks private translations only.
     fn invept(&mut self);
+
+    /// VM entry of a vCPU of a VM that is no TD (VMLAUNCH, VMRESUME), whose only EPT is at
+    /// `root`. A vCPU that isn't known yet begins as a TD's does, at the reset vector.
+    /// Comes back as TDH.VP.ENTER does.
+    fn vm_enter(&mut self, root: Hpa, vcpu: u64, entry: &VmEntry) -> VmExit {
+        let _ = (root, vcpu, entry);
+        VmExit {
+            reason: VmExit::NO_ENTRY,
+            ..VmExit::default()
+        }
+    }
+
+    /// This vCPU of a VM that is no TD is over.
+    fn vm_forget(&mut self, _vcpu: u64) {}
 
     /// What the host's time-stamp counter ticks in a second, for a processor that can't know.
     fn set_tsc_frequency(&mut self, _hz: u64) {}

@@ -9,6 +9,7 @@ use cpu::{CodeCache, CodeStorage, Controls, Cpu, Exit, Segment, Table, gpr, seg}
 use gpa::{Hpa, PAGE_SIZE};
 use hmac::{Hmac, Mac};
 use ipc_seamcall::Registers;
+use ipc_vmm_tdx::{VmEntry, VmExit};
 use memory::Window;
 use sha2::{Digest, Sha256, Sha384};
 use tdx_abi::layout::{ReportMac, TeeTcbInfo};
@@ -16,7 +17,7 @@ use tdx_abi::{GuestLeaf, HostLeaf, Status, exit::reason};
 use tdx_module::machine::{Build, Range, ReportError};
 use tdx_module::{
     Entry, Event, Field, GuestOutcome, Module, Platform, Regs, SeamOutcome, VcpuState, VcpuView,
-    VmExit, reg,
+    reg,
 };
 use zerocopy::IntoBytes;
 
@@ -69,16 +70,16 @@ pub fn platform(memory: Hpa, len: u64) -> Platform {
 }
 
 /// A place for a vCPU's processor.
-struct Slot {
+pub(crate) struct Slot {
     /// 0: nobody's.
-    tdvpr: u64,
-    cpu: Cpu,
+    pub(crate) tdvpr: u64,
+    pub(crate) cpu: Cpu,
     /// An event that was being delivered when the vCPU left: it is delivered again.
-    again: Option<cpu::Event>,
+    pub(crate) again: Option<cpu::Event>,
 }
 
 /// Processors, one for each vCPU.
-pub struct Cpus([Slot; MAX_VCPUS]);
+pub struct Cpus(pub(crate) [Slot; MAX_VCPUS]);
 
 impl Cpus {
     /// All free.
@@ -107,12 +108,12 @@ pub type Code = CodeStorage<CODE_OPS, CODE_BLOCKS>;
 /// The machine around module and CPU.
 pub struct SoftwareMachine<'a, C> {
     memory: &'a Window,
-    clock: C,
+    pub(crate) clock: C,
     shared_pool: (Hpa, u64),
     shadow: (Hpa, u64),
     report_key: [u8; 32],
-    tsc_offset: u64,
-    tsc_multiplier: u64,
+    pub(crate) tsc_offset: u64,
+    pub(crate) tsc_multiplier: u64,
     unknown: u64,
     last_unknown: Option<(u64, [u8; 15], cpu::Mnemonic)>,
 }
@@ -226,10 +227,10 @@ fn lies_in((base, size): (Hpa, u64), hpa: Hpa, len: u64) -> bool {
 /// The software module with its processors.
 pub struct SoftwareSeam<'a, C> {
     module: Module,
-    machine: SoftwareMachine<'a, C>,
-    cpus: &'a mut Cpus,
-    code: CodeCache<'a>,
-    turn: u64,
+    pub(crate) machine: SoftwareMachine<'a, C>,
+    pub(crate) cpus: &'a mut Cpus,
+    pub(crate) code: CodeCache<'a>,
+    pub(crate) turn: u64,
 }
 
 impl<'a, C: Clock> SoftwareSeam<'a, C> {
@@ -405,12 +406,20 @@ impl<C: Clock> Seam for SoftwareSeam<'_, C> {
         self.cpus.0.iter_mut().for_each(|slot| slot.cpu.flush_ept());
     }
 
+    fn vm_enter(&mut self, root: Hpa, vcpu: u64, entry: &VmEntry) -> VmExit {
+        self.enter_plain(root, vcpu, entry)
+    }
+
+    fn vm_forget(&mut self, vcpu: u64) {
+        self.forget_plain(vcpu);
+    }
+
     fn set_tsc_frequency(&mut self, hz: u64) {
         self.module.set_tsc_frequency(hz);
     }
 }
 
-fn to_regs(r: &Registers) -> Regs {
+pub(crate) fn to_regs(r: &Registers) -> Regs {
     let mut regs = Regs::default();
     let low = [r.rax, r.rcx, r.rdx, r.rbx, 0, r.rbp, r.rsi, r.rdi];
     regs.0[..8].copy_from_slice(&low);
@@ -418,7 +427,7 @@ fn to_regs(r: &Registers) -> Regs {
     regs
 }
 
-fn from_regs(regs: &Regs) -> Registers {
+pub(crate) fn from_regs(regs: &Regs) -> Registers {
     let [rax, rcx, rdx, rbx, _, rbp, rsi, rdi, high @ ..] = regs.0;
     Registers {
         rax,
@@ -438,6 +447,7 @@ fn controls(view: &VcpuView) -> Controls {
         shared_root: Hpa::new(view.shared_root),
         root_level: view.ept_levels - 1,
         shared_bit: view.shared_bit.trailing_zeros() as u8,
+        plain: false,
         gpa_width: view.gpa_width,
         posted_interrupts: view.posted_interrupts.map(Hpa::new),
         cr0_mask: view.cr0_mask,
@@ -451,8 +461,8 @@ fn event(event: Event) -> Option<cpu::Event> {
     cpu::Event::from_info(event.info, event.error_code, 0)
 }
 
-fn vm_exit(exit: &cpu::VmExit) -> VmExit {
-    VmExit {
+fn vm_exit(exit: &cpu::VmExit) -> tdx_module::VmExit {
+    tdx_module::VmExit {
         reason: exit.reason.into(),
         qualification: exit.qualification,
         gpa: exit.gpa.get(),

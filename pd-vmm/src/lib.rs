@@ -8,6 +8,7 @@
 //!   lib        poll: messages in, messages out
 //!   lifecycle  the steps of building and tearing down, one request each
 //!   vm         answers → next step          run   exits, interrupts, timers → next entry
+//!   plain      the same for a VM that is no TD
 //!   exit       decode TDH.VP.ENTER          tdvmcall   decode TDG.VP.VMCALL, its answers
 //!   board      uart, ioapic, rtc            lapic, msr, cpuid   of each vCPU
 //!   posted     posted-interrupt descriptors tsc   host time and guest time
@@ -29,6 +30,7 @@ mod lifecycle;
 pub mod msr;
 pub mod outcome;
 pub mod pit;
+mod plain;
 pub mod posted;
 pub mod rtc;
 mod run;
@@ -319,7 +321,11 @@ fn start<H: Host>(
     let _ = cx.links.tdx.send(&ToTdx::TscFrequency { hz: tsc_hz });
     for id in 0..config.vms {
         cx.line(format_args!(
-            "TD {id}: {:?}, {} MiB of memory, {} vCPU{}, {} pages to add",
+            "{}: {:?}, {} MiB of memory, {} vCPU{}, {} pages to add",
+            vm::Title {
+                plain: image.design().plain,
+                id
+            },
             image.name(),
             image.memory().bytes() >> 20,
             image.vcpus(),
@@ -405,6 +411,10 @@ fn take_returns<H: Host>(cx: &mut Context<'_, '_, H>, vms: &mut [Vm], module: &m
                     cx.stray("pd-tdx");
                 }
             }
+            Some(Ok(FromTdx::Exited { id, exit })) => match waiting_vcpu(vms, id) {
+                Some((vm, vcpu)) if vm.image.design().plain => vm.plain_exited(cx, vcpu, exit),
+                _ => cx.stray("pd-tdx"),
+            },
             Some(Ok(FromTdx::Refused { id, leaf })) => match waiting_vcpu(vms, id) {
                 Some((vm, vcpu)) => vm.call_refused(cx, vcpu, leaf),
                 // Batches are refused by their result.
@@ -449,15 +459,15 @@ fn report<H: Host>(cx: &mut Context<'_, '_, H>, vms: &[Vm]) {
     for vm in vms {
         let c = vm.counters;
         cx.line(format_args!(
-            "TD {}: {:?}, {} vCPUs",
-            vm.id,
+            "{}: {:?}, {} vCPUs",
+            vm.title(),
             vm.step,
             vm.vcpus.len()
         ));
         cx.line(format_args!(
-            "TD {}: {} exits: {} I/O, {} MMIO, {} MSR, {} CPUID, {} HLT, {} MapGPA, {} refused; \
+            "{}: {} exits: {} I/O, {} MMIO, {} MSR, {} CPUID, {} HLT, {} MapGPA, {} refused; \
              {} interrupts posted; {} output bytes lost",
-            vm.id,
+            vm.title(),
             c.exits,
             c.io,
             c.mmio,

@@ -6,6 +6,10 @@
 //!   → { AddPages → Extend } × pages → Finalize → Finalized → ReadMrtd ×6 → Running
 //!   → Leave → { FlushVcpu } × vCPUs → VpFlushDone → CacheWriteback → FreeHkid → Destroy → Gone
 //! ```
+//! A VM that is no TD takes fewer:
+//! ```text
+//! Create → AddSlot ×2 → { Load } × pages → Running → Leave → Destroy → Gone
+//! ```
 //! A step that fails leads to Leave; from there on, what was never done is left out.
 
 use crate::posted;
@@ -14,7 +18,7 @@ use gpa::PAGE_SIZE;
 use guest_image::Segment;
 use guest_image::image::CHUNK;
 use guest_image::layout::{TOP_END, TOP_START};
-use ipc_vmm_mmu::ToMmu;
+use ipc_vmm_mmu::{Kind, MAX_PAGES, ToMmu};
 use ipc_vmm_tdx::{Batch, Call};
 use tdx_abi::HostLeaf;
 use tdx_abi::field::{FieldId, id};
@@ -58,6 +62,8 @@ pub enum Step {
     AddPages(Cursor),
     /// TDH.MR.EXTEND of the page at the cursor.
     Extend(Cursor),
+    /// No TD: the pages at the cursor are mapped by pd-mmu and filled.
+    Load(Cursor),
     /// TDH.MR.FINALIZE.
     Finalize,
     /// pd-mmu is told.
@@ -153,8 +159,15 @@ impl Vm {
         match self.step {
             Step::Create => mmu(ToMmu::Create {
                 vm,
-                gpaw: false,
-                hkid: self.hkid,
+                kind: match self.image.design().plain {
+                    true => Kind::Plain,
+                    false => Kind::Td {
+                        gpaw: false,
+                        hkid: self.hkid,
+                    },
+                },
+                execute_only: self.image.design().execute_only,
+                finder: self.image.design().finder,
             }),
             Step::MngCreate => one(HostLeaf::MngCreate, self.tdr, self.hkid.into()),
             Step::KeyConfig => one(HostLeaf::MngKeyConfig, self.tdr, 0),
@@ -193,6 +206,15 @@ impl Vm {
                     gpa: segment.gpa.get() + at,
                     source: self.image_hpa + segment.offset + at,
                     pages: cursor.pages_at_once(segment) as u32,
+                })
+            }
+            Step::Load(cursor) => {
+                let segment = self.image.segments().get(cursor.segment)?;
+                let left = segment.length / PAGE_SIZE - cursor.page;
+                mmu(ToMmu::Back {
+                    vm,
+                    gpa: segment.gpa.get() + cursor.page * PAGE_SIZE,
+                    pages: left.min(MAX_PAGES as u64) as u8,
                 })
             }
             Step::Extend(cursor) => {
@@ -253,6 +275,7 @@ pub fn name(message: &ToMmu) -> &'static str {
         ToMmu::SharedPages { .. } => "SharedPages",
         ToMmu::AddSlot { .. } => "AddSlot",
         ToMmu::Populate { .. } => "Populate",
+        ToMmu::Back { .. } => "Back",
         ToMmu::Finalized { .. } => "Finalized",
         ToMmu::MapGpa { .. } => "MapGpa",
         ToMmu::CacheWriteback { .. } => "CacheWriteback",

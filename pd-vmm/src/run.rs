@@ -155,14 +155,14 @@ impl Vm {
         );
     }
 
-    fn cannot_run<H: Host>(
+    pub(crate) fn cannot_run<H: Host>(
         &mut self,
         cx: &mut Context<'_, '_, H>,
         vcpu: usize,
         why: core::fmt::Arguments<'_>,
     ) {
         if self.outcome.is_none() {
-            cx.line(format_args!("TD {}: vCPU {vcpu}: {why}", self.id));
+            cx.line(format_args!("{}: vCPU {vcpu}: {why}", self.title()));
             self.end(cx, Outcome::CannotRun { vcpu });
         }
     }
@@ -172,7 +172,9 @@ impl Vm {
         let reply = match request {
             Request::Cpuid { leaf, .. } => {
                 self.counters.cpuid += 1;
-                let [eax, ebx, ecx, edx] = cpuid(leaf).map(|value| Some(value.into()));
+                let execute_only = self.image.design().execute_only;
+                let [eax, ebx, ecx, edx] =
+                    cpuid(leaf, execute_only).map(|value| Some(value.into()));
                 Reply {
                     code: result::SUCCESS,
                     values: [None, eax, ebx, ecx, edx],
@@ -287,7 +289,7 @@ impl Vm {
     }
 
     /// Ends the run where the guest or the goal asks for it; whether it is over.
-    fn powered<H: Host>(&mut self, cx: &mut Context<'_, '_, H>) -> bool {
+    pub(crate) fn powered<H: Host>(&mut self, cx: &mut Context<'_, '_, H>) -> bool {
         let outcome = match self.board.power() {
             Some(Power::Off) => Outcome::PowerOff,
             Some(Power::Reset) => Outcome::Reset,
@@ -309,8 +311,8 @@ impl Vm {
         let taken = self.board.uart.receive(bytes);
         if taken < bytes.len() {
             cx.line(format_args!(
-                "TD {}: {} typed bytes lost: the guest doesn't read",
-                self.id,
+                "{}: {} typed bytes lost: the guest doesn't read",
+                self.title(),
                 bytes.len() - taken
             ));
         }
@@ -385,6 +387,9 @@ impl Vm {
     }
 
     fn send_run<H: Host>(&mut self, cx: &mut Context<'_, '_, H>, number: usize) {
+        if self.image.design().plain {
+            return self.send_plain_run(cx, number);
+        }
         let vcpu = &mut self.vcpus[number];
         if vcpu.run == Run::Ready
             && let Ok(id) = cx.send_seamcall(vcpu.input)

@@ -3,7 +3,7 @@
 use crate::lapic::Lapic;
 use crate::posted::Descriptor;
 use crate::tdvmcall::Reply;
-use ipc_vmm_tdx::Registers;
+use ipc_vmm_tdx::{Registers, VmEntry};
 use tdx_abi::HostLeaf;
 
 /// What a vCPU is doing.
@@ -40,6 +40,8 @@ pub struct Vcpu {
     pub call: Option<u32>,
     /// Input registers of the next TDH.VP.ENTER, or of the one that is going on.
     pub input: Registers,
+    /// The next VM entry of a VM that is no TD.
+    pub entry: VmEntry,
     /// Its APIC.
     pub lapic: Lapic,
     /// Where its interrupts are posted.
@@ -60,6 +62,7 @@ impl Vcpu {
             run: Run::Ready,
             call: None,
             input: Registers::default(),
+            entry: VmEntry::default(),
             lapic,
             posted,
             notify: false,

@@ -180,7 +180,7 @@ impl Vm {
         self.outcome = Some(outcome);
         // What the guest said comes before what is said of it.
         crate::flush(cx, self);
-        cx.line(format_args!("TD {}: {outcome}", self.id));
+        cx.line(format_args!("{}: {outcome}", self.title()));
         for vcpu in &mut self.vcpus {
             vcpu.kick = vcpu.call.is_some() && vcpu.run == Run::Entered;
             vcpu.run = Run::Stopped;
@@ -189,8 +189,8 @@ impl Vm {
     }
 
     /// The present step can't be done.
-    fn fail<H: Host>(&mut self, cx: &mut Context<'_, '_, H>, what: fmt::Arguments<'_>) {
-        cx.line(format_args!("TD {}: {what}", self.id));
+    pub(crate) fn fail<H: Host>(&mut self, cx: &mut Context<'_, '_, H>, what: fmt::Arguments<'_>) {
+        cx.line(format_args!("{}: {what}", self.title()));
         if self.outcome.is_none() {
             if self.step == Step::CreateVcpu {
                 // It may be associated with a processor already: TDH.VP.FLUSH finds out.
@@ -252,7 +252,10 @@ impl Vm {
                 self.known = true;
                 self.tdr = tdr;
                 self.shared_eptp = shared_eptp;
-                self.go(Step::MngCreate);
+                self.go(match self.image.design().plain {
+                    true => Step::AddSlot(0),
+                    false => Step::MngCreate,
+                });
             }
             (Step::ControlPages, FromMmu::Pages { pages, .. })
                 if pages.len() == self.module.tdcs_pages.into() =>
@@ -278,14 +281,19 @@ impl Vm {
                 ),
             },
             (Step::AddSlot(0), FromMmu::Done { .. }) => self.go(Step::AddSlot(1)),
-            (Step::AddSlot(_), FromMmu::Done { .. }) => self.go(Step::VcpuPages),
+            (Step::AddSlot(_), FromMmu::Done { .. }) => match self.image.design().plain {
+                true => self.add_plain_vcpus(),
+                false => self.go(Step::VcpuPages),
+            },
+            (Step::Load(cursor), FromMmu::Pages { pages, .. }) => self.load(cx, cursor, &pages),
             (Step::AddPages(cursor), FromMmu::Done { .. }) => self.pages_added(cx, cursor),
             (Step::Finalized, FromMmu::Done { .. }) => self.go(Step::ReadMrtd(0)),
             (Step::CacheWriteback, FromMmu::Done { .. }) => self.go(Step::FreeHkid),
             (Step::Destroy, FromMmu::Done { .. }) => {
+                self.forget_plain_vcpus(cx);
                 cx.line(format_args!(
-                    "TD {}: torn down, all memory reclaimed",
-                    self.id
+                    "{}: torn down, all memory reclaimed",
+                    self.title()
                 ));
                 self.go(Step::Gone);
             }
@@ -455,14 +463,41 @@ impl Vm {
             self.id,
             Hex(self.mrtd.as_bytes())
         ));
+        self.start(cx);
+    }
+
+    /// The guest is built.
+    pub fn start<H: Host>(&mut self, cx: &mut Context<'_, '_, H>) {
         cx.line(format_args!(
-            "TD {}: running, {} vCPU{}",
-            self.id,
+            "{}: running, {} vCPU{}",
+            self.title(),
             self.vcpus.len(),
             if self.vcpus.len() == 1 { "" } else { "s" }
         ));
         self.started = cx.now;
         self.go(Step::Running);
+    }
+
+    /// What it is called.
+    pub fn title(&self) -> Title {
+        Title {
+            plain: self.image.design().plain,
+            id: self.id,
+        }
+    }
+}
+
+/// What a VM is called: by what it is, and its number.
+#[derive(Clone, Copy)]
+pub(crate) struct Title {
+    pub plain: bool,
+    pub id: VmId,
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.plain { "VM" } else { "TD" };
+        write!(f, "{what} {}", self.id)
     }
 }
 

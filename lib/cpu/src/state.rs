@@ -207,6 +207,9 @@ pub struct Controls {
     pub root_level: u8,
     /// The GPA bit that selects the shared EPT: 47 or 51.
     pub shared_bit: u8,
+    /// The VM is no TD: no bit selects, all memory is behind the shared EPT, and may hold code
+    /// and page tables.
+    pub plain: bool,
     /// Width of guest physical addresses in bits: 48 or 52. Higher bits are reserved in
     /// guest page tables.
     pub gpa_width: u8,
@@ -231,6 +234,7 @@ impl Controls {
             shared_root: Hpa::new(0),
             root_level: 3,
             shared_bit: 47,
+            plain: false,
             gpa_width: 48,
             posted_interrupts: None,
             cr0_mask: 0,
@@ -238,6 +242,11 @@ impl Controls {
             cr4_mask: 0,
             cr4_shadow: 0,
         }
+    }
+
+    /// The GPA bit of memory that may hold neither code nor page tables; 0: there is none such.
+    pub(crate) fn no_code(&self) -> u64 {
+        u64::from(!self.plain) << self.shared_bit
     }
 }
 

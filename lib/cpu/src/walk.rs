@@ -93,8 +93,7 @@ impl Cpu {
             let hpa = cached.hpa & !(PAGE_SIZE - 1) | gpa & (PAGE_SIZE - 1);
             return Ok((Hpa::new(hpa), cached.hpa & 7));
         }
-        let shared_bit = 1 << self.controls.shared_bit;
-        let shared = gpa & shared_bit != 0;
+        let shared = self.controls.plain || gpa >> self.controls.shared_bit & 1 != 0;
         let mut table = if shared {
             self.controls.shared_root
         } else {
@@ -227,7 +226,7 @@ impl Cpu {
             linear,
             translation: true,
         };
-        let shared = page.gpa >> self.controls.shared_bit & 1 != 0;
+        let shared = page.gpa & self.controls.no_code() != 0;
         if shared && access == Access::Fetch {
             let bits = fault::PRESENT | fault::RESERVED;
             return self.page_fault(linear, access, mode, bits);
@@ -275,7 +274,7 @@ impl Cpu {
     ) -> Result<Option<GuestPage>, Trap> {
         let reserved_address = ADDRESS & !((1 << self.controls.gpa_width.min(52)) - 1);
         let reserved_nx = if self.efer & efer::NXE == 0 { NX } else { 0 };
-        let shared_bit = 1 << self.controls.shared_bit;
+        let shared_bit = self.controls.no_code();
         let cause = Cause {
             linear,
             translation: false,

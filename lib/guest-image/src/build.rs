@@ -1,6 +1,6 @@
 //! The writer of guest images.
 
-use crate::image::{self, GuestImage, ImageError, WireHeader, WireSegment};
+use crate::image::{self, GuestImage, ImageError, MemoryDesign, WireHeader, WireSegment};
 use crate::layout::MemorySize;
 use gpa::{Gpa, PAGE_SIZE};
 use zerocopy::{FromZeros, IntoBytes};
@@ -18,6 +18,8 @@ pub struct Parameters {
     pub xfam: u64,
     /// What every vCPU starts with in RCX and R8.
     pub entry_value: u64,
+    /// What the guest asks of the MMU.
+    pub design: MemoryDesign,
     /// The guest's name, at most [`image::MAX_NAME`] bytes of printable ASCII.
     pub name: String,
     /// The goal, at most [`image::MAX_GOAL`] bytes of printable ASCII.
@@ -52,6 +54,9 @@ pub fn write(parameters: &Parameters, contents: &[Contents]) -> Result<Vec<u8>, 
     header.xfam = parameters.xfam.into();
     header.entry_value = parameters.entry_value.into();
     header.vcpus = parameters.vcpus.into();
+    header.kind = u32::from(parameters.design.plain).into();
+    header.execute_only = u32::from(parameters.design.execute_only).into();
+    header.finder = u32::from(parameters.design.finder).into();
     put_text(&mut header.name, &parameters.name).ok_or(ImageError::Name)?;
     put_text(&mut header.goal, &parameters.goal).ok_or(ImageError::Goal)?;
     header.segment_count = (order.len() as u32).into();

@@ -48,7 +48,10 @@ pub(crate) struct WireHeader {
     pub gpaw: U32,
     pub name: [u8; MAX_NAME],
     pub goal: [u8; MAX_GOAL],
-    pub reserved: [u8; 96],
+    pub kind: U32,
+    pub execute_only: U32,
+    pub finder: U32,
+    pub reserved: [u8; 84],
     pub segments: [WireSegment; MAX_SEGMENTS],
 }
 
@@ -57,6 +60,7 @@ const _: () = {
     assert!(core::mem::offset_of!(WireHeader, vcpus) == 56);
     assert!(core::mem::offset_of!(WireHeader, name) == 64);
     assert!(core::mem::offset_of!(WireHeader, goal) == 96);
+    assert!(core::mem::offset_of!(WireHeader, kind) == 160);
     assert!(core::mem::offset_of!(WireHeader, segments) == 256);
     assert!(size_of::<WireSegment>() == 32);
     assert!(HEADER_SIZE as u64 <= PAGE_SIZE);
@@ -137,6 +141,17 @@ impl Page {
     }
 }
 
+/// What the guest asks of the MMU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemoryDesign {
+    /// A VM that is no TD: all of its memory is shared with the host.
+    pub plain: bool,
+    /// The guest physical address bit that says execute-only; 0: none. Judged by pd-mmu.
+    pub execute_only: u8,
+    /// How table pages are found (`mmu::Finder`, by number). Judged by pd-mmu.
+    pub finder: u8,
+}
+
 /// A checked guest image: the TD's parameters and its segments, without the contents.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GuestImage {
@@ -146,6 +161,7 @@ pub struct GuestImage {
     xfam: u64,
     entry_value: u64,
     vcpus: u32,
+    design: MemoryDesign,
     name: Text<MAX_NAME>,
     goal: Text<MAX_GOAL>,
     segments: heapless::Vec<Segment, MAX_SEGMENTS>,
@@ -212,8 +228,19 @@ impl GuestImage {
         if wire.gpaw.get() != 0 {
             return Err(ImageError::Gpaw(wire.gpaw.get()));
         }
+        let small = |field: U32| u8::try_from(field.get()).map_err(|_| ImageError::Design);
+        let design = MemoryDesign {
+            plain: match wire.kind.get() {
+                0 => false,
+                1 => true,
+                _ => return Err(ImageError::Design),
+            },
+            execute_only: small(wire.execute_only)?,
+            finder: small(wire.finder)?,
+        };
         Ok(Self {
             total_length,
+            design,
             memory,
             attributes: wire.attributes.get(),
             xfam: wire.xfam.get(),
@@ -248,6 +275,10 @@ impl GuestImage {
     /// Number of vCPUs, 1..=[`layout::MAX_VCPUS`].
     pub const fn vcpus(&self) -> u32 {
         self.vcpus
+    }
+    /// What the guest asks of the MMU.
+    pub const fn design(&self) -> MemoryDesign {
+        self.design
     }
     /// TD_PARAMS.CONFIG_FLAGS.GPAW: 0, guest physical addresses have 48 bits.
     pub const fn gpaw(&self) -> u32 {
@@ -369,6 +400,8 @@ pub enum ImageError {
     Vcpus(u32),
     /// Not 0, the only GPAW that is supported.
     Gpaw(u32),
+    /// Neither a TD nor a plain VM, or a memory design that can't be.
+    Design,
     /// The name isn't printable ASCII padded with zeros.
     Name,
     /// The goal isn't printable ASCII padded with zeros.
@@ -436,6 +469,10 @@ impl fmt::Display for ImageError {
             Self::Gpaw(n) => write!(
                 f,
                 "GPAW {n}: only 0 (48-bit guest physical addresses) is supported"
+            ),
+            Self::Design => write!(
+                f,
+                "the guest image asks for a kind of VM or memory that there isn't"
             ),
             Self::Name => write!(f, "the guest image's name isn't printable ASCII"),
             Self::Goal => write!(f, "the guest image's goal isn't printable ASCII"),

@@ -27,5 +27,5 @@ pub mod launch;
 pub mod layout;
 pub mod ports;
 
-pub use image::{GuestImage, ImageError, Page, Segment, Step};
+pub use image::{GuestImage, ImageError, MemoryDesign, Page, Segment, Step};
 pub use layout::{MemorySize, MemorySizeError};

@@ -4,7 +4,7 @@ use gpa::{Gpa, PAGE_SIZE};
 use guest_image::build::{self, Contents, Parameters};
 use guest_image::image::{HEADER_SIZE, MAX_SEGMENTS, SegmentProblem};
 use guest_image::layout::{MIB, MemorySize, TOP_END, TOP_START};
-use guest_image::{GuestImage, ImageError, Step};
+use guest_image::{GuestImage, ImageError, MemoryDesign, Step};
 use proptest::prelude::*;
 
 fn parameters() -> Parameters {
@@ -14,6 +14,11 @@ fn parameters() -> Parameters {
         attributes: 1 << 28,
         xfam: 3,
         entry_value: 7,
+        design: MemoryDesign {
+            plain: true,
+            execute_only: 46,
+            finder: 3,
+        },
         name: "test".into(),
         goal: "all done".into(),
     }
@@ -44,6 +49,7 @@ fn there_and_back() {
     assert_eq!(image.attributes(), 1 << 28);
     assert_eq!(image.xfam(), 3);
     assert_eq!(image.entry_value(), 7);
+    assert_eq!(image.design(), parameters().design);
     assert_eq!((image.name(), image.goal()), ("test", "all done"));
     assert_eq!(image.page_count(), 4);
     let pages: Vec<_> = image
@@ -117,6 +123,9 @@ fn each_broken_rule_is_named() {
     assert_eq!(with(64, b"\n"), ImageError::Name);
     assert_eq!(with(70, b"x"), ImageError::Name, "after the padding");
     assert_eq!(with(96, &[0x80]), ImageError::Goal);
+    assert_eq!(with(160, &[2]), ImageError::Design, "neither TD nor plain");
+    assert_eq!(with(165, &[1]), ImageError::Design, "bit 256");
+    assert_eq!(with(169, &[1]), ImageError::Design, "finder 256");
     assert_eq!(with(255, &[1]), ImageError::Reserved);
     assert_eq!(
         word(256, 16 * MIB + 1),

@@ -1,45 +1,21 @@
 //! The hello TD on the four real cores: start to end, in every order, and with broken rings.
 
-use harness::{Config, RINGS, Report, Stopped, run};
+mod common;
+
+use common::{assert_in_order, build, repository};
+use harness::{Config, RINGS, Stopped, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The image of the hello TD, built as `make image GUEST=hello` builds it.
+/// The image of the hello TD.
 fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
-        let script = repository().join("images/guests/build");
-        let output = Command::new(script)
-            .arg("hello")
-            .env("OUT", &folder)
-            .output();
-        let output = output.expect("images/guests/build runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        folder.join("hello.img")
-    })
+    IMAGE.get_or_init(|| build("hello", "guest"))
 }
 
 fn config() -> Config {
     Config::new(std::fs::read(image()).expect("the image that was just built"))
-}
-
-fn assert_in_order(report: &Report, lines: &[&str]) {
-    let mut rest = report.text.as_str();
-    for line in lines {
-        let found = rest.find(line);
-        let at = found.unwrap_or_else(|| panic!("no {line:?} (in order) in:\n{}", report.text));
-        rest = &rest[at + line.len()..];
-    }
 }
 
 #[test]
@@ -54,8 +30,10 @@ fn runs_to_its_end() {
         "shared memory at 0x200000: written and read",
         "private again at 0x200000: zeroed",
         "#VE: EPT violation at 0x400000",
+        "512 pages of 4 KiB at 0x600000: accepted, written and read",
         "RTMR3 extended",
         "hello: all done",
+        " 1 promotions, ",
         "torn down, all memory reclaimed",
     ];
     assert_in_order(&report, &steps);

@@ -122,6 +122,24 @@ impl<M: TableMemory> Mmu<'_, M> {
         Ok(Next::Done)
     }
 
+    /// Maps a page of a VM that is no TD ahead of the guest's faults; where it is. Doesn't evict.
+    ///
+    /// # Errors
+    /// `NoSuchVm`, `BeyondWidth`, `NoSuchAlias`, `NoSlot`, `Busy`, `NoMemory`; `Unsupported`
+    /// for a TD.
+    pub fn back(&mut self, vm: u8, gpa: Gpa) -> Result<Hpa, Error> {
+        let (alias, gfn) = self.split(vm, gpa)?;
+        let slot = self.vm(vm)?.slot(gfn)?;
+        if self.idle(vm)?.is_td() {
+            return Err(Error::Unsupported);
+        }
+        if self.translate(vm, gpa)?.is_none() {
+            self.map_shared(vm, alias, gfn, &slot, true)?;
+        }
+        let found = self.translate(vm, gpa)?;
+        found.map(|found| found.hpa).ok_or(Error::NoSlot)
+    }
+
     /// A program that flushes the VM's shared TLB, if anything waits for that.
     pub(crate) fn flush_program(&mut self, vm: u8) -> Next {
         if !self.vms[vm as usize].unflushed {

@@ -6,9 +6,9 @@ mod lifecycle;
 
 use crate::{Config, Host, Links, Vmm};
 use gpa::{Gpa, Hpa};
-use guest_image::MemorySize;
 use guest_image::build::{Contents, Parameters, write};
 use guest_image::layout::TD_CODE;
+use guest_image::{MemoryDesign, MemorySize};
 use ipc_console::{FromConsole, ToConsole};
 use ipc_vmm_mmu::{Error as MmuError, ToMmu, ToVmm as FromMmu};
 use ipc_vmm_tdx::{BatchResult, Call, Registers, ToTdx, ToVmm as FromTdx};
@@ -129,6 +129,7 @@ pub fn image(vcpus: u32, goal: &str) -> Vec<u8> {
         attributes: 1 << 28,
         xfam: 3,
         entry_value: 0x1234,
+        design: MemoryDesign::default(),
         name: "test".into(),
         goal: goal.into(),
     };
@@ -310,6 +311,7 @@ impl Machine {
 
     fn answer_tdx(&mut self, message: ToTdx) -> bool {
         let answer = match message {
+            ToTdx::Enter { .. } | ToTdx::Forget { .. } => panic!("not for a TD: {message:?}"),
             ToTdx::Notify { tdvpr } => {
                 self.events.push(Event::Notify(tdvpr));
                 return false;

@@ -6,6 +6,7 @@
 //! ```text
 //! 2 MiB   a page that is accepted, shared and made private again
 //! 4 MiB   a page that is touched without having been accepted: #VE
+//! 6 MiB   2 MiB that are accepted by 4 KiB; the host may make one page of them
 //! ```
 #![no_std]
 #![no_main]
@@ -32,6 +33,8 @@ pub(crate) use say;
 const CONVERTED: u64 = 2 << 20;
 /// The second trial's page.
 const UNACCEPTED: u64 = 4 << 20;
+/// The third trial's pages.
+const SMALL_PAGES: u64 = 6 << 20;
 /// What is written to find out whether it is still there.
 const PATTERN: u64 = 0x5345_5054_554d_2100;
 
@@ -75,6 +78,7 @@ extern "C" fn td_main(gpa_width: u64) -> ! {
 
     convert(info.shared_bit());
     touch_unaccepted();
+    accept_by_small_pages();
     identify();
     report();
 
@@ -154,6 +158,29 @@ fn touch_unaccepted() {
             fail("an unaccepted page didn't give one #VE");
         }
     }
+}
+
+/// 2 MiB accepted by 4 KiB, and some pages more that give the host time to join them: what was
+/// written stays, however they are mapped.
+fn accept_by_small_pages() {
+    const PAGES: u64 = 512;
+    const MORE: u64 = 8;
+    let address = |page| SMALL_PAGES + 4096 * page;
+    for page in 0..PAGES + MORE {
+        if let Err(status) = tdcall::accept(address(page), PageSize::Size4K) {
+            say!("TDG.MEM.PAGE.ACCEPT of {:#x}: {status:?}", address(page));
+            fail("can't accept a small page");
+        }
+        // SAFETY: identity mapped memory that the binary doesn't use.
+        unsafe { Word::at(address(page)) }.write(PATTERN ^ page);
+    }
+    let holds = |page| {
+        // SAFETY: as above.
+        let word = unsafe { Word::at(address(page)) };
+        word.read() == PATTERN ^ page
+    };
+    check((0..PAGES + MORE).all(holds), "private memory lost a write");
+    say!("{PAGES} pages of 4 KiB at {SMALL_PAGES:#x}: accepted, written and read");
 }
 
 /// CPUID that the TDX module answers, and CPUID that gives #VE and that the host answers.

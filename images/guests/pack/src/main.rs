@@ -2,17 +2,22 @@
 #![forbid(unsafe_code)]
 
 use guest_image::layout::{MAX_IMAGE, MAX_VCPUS, MemorySize};
-use guest_image::{GuestImage, layout::MIB};
+use guest_image::{GuestImage, MemoryDesign, layout::MIB};
 use guest_pack::pack::{self, Common, DEFAULT_COMMAND_LINE, File};
 use guest_pack::{measure, measure::hex};
 use lexopt::prelude::*;
+use mmu::Finder;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
+
+/// Above all memory that a guest can have, below the SHARED bit.
+const EXECUTE_ONLY_BITS: RangeInclusive<u8> = 36..=46;
 
 const USAGE: &str = "\
 guest-pack: packs a guest image for a TD, and says what the TD's MRTD will be
 
   guest-pack --kernel bzImage [--initrd FILE] [--cmdline TEXT | --append TEXT] --out guest.img
-  guest-pack --hello --out guest.img       a small TD that tries what a TD can do
+  guest-pack --hello --out guest.img       a guest that is one binary: the hello TD
   guest-pack --measure guest.img           prints the MRTD
   guest-pack --show guest.img              prints what is in the image
 
@@ -21,6 +26,9 @@ guest-pack: packs a guest image for a TD, and says what the TD's MRTD will be
   --goal TEXT     the run has reached its goal when the guest prints a line with this
   --name TEXT     the guest's name (linux, hello)
   --cmdline TEXT  Linux's command line; --append adds words to the default one
+  --finder NAME   how the MMU finds its tables: walk (the default), stolen, role, packed
+  --plain         a VM that is no TD
+  --execute-only BIT  the guest physical address bit that says execute-only
   --keep-packed   let the kernel unpack itself in the guest, which takes it much longer
   --binary FILE   the loader's or the hello TD's ELF file (build/guest/td-loader, td-hello)";
 
@@ -32,6 +40,9 @@ struct Arguments {
     append: Option<String>,
     hello: bool,
     keep_packed: bool,
+    plain: bool,
+    finder: Option<String>,
+    execute_only: Option<String>,
     memory: Option<String>,
     vcpus: Option<String>,
     goal: Option<String>,
@@ -57,11 +68,17 @@ fn arguments() -> Result<Arguments, lexopt::Error> {
             Long("goal") => &mut a.goal,
             Long("name") => &mut a.name,
             Long("binary") => &mut a.binary,
+            Long("finder") => &mut a.finder,
+            Long("execute-only") => &mut a.execute_only,
             Long("out") => &mut a.out,
             Long("measure") => &mut a.measure,
             Long("show") => &mut a.show,
             Long("hello") => {
                 a.hello = true;
+                continue;
+            }
+            Long("plain") => {
+                a.plain = true;
                 continue;
             }
             Long("keep-packed") => {
@@ -130,12 +147,13 @@ fn pack_hello(a: &Arguments) -> Result<Vec<u8>, String> {
         vcpus: vcpus(a)?,
         name: a.name.as_deref().unwrap_or("hello"),
         goal: a.goal.as_deref().unwrap_or("hello: all done"),
+        design: design(a)?,
         binary: File {
             name,
             bytes: &binary,
         },
     };
-    pack::hello(&common).map_err(|e| e.to_string())
+    pack::single(&common).map_err(|e| e.to_string())
 }
 
 fn pack_linux(a: &Arguments) -> Result<Vec<u8>, String> {
@@ -164,6 +182,7 @@ fn pack_linux(a: &Arguments) -> Result<Vec<u8>, String> {
         vcpus: vcpus(a)?,
         name: a.name.as_deref().unwrap_or("linux"),
         goal: a.goal.as_deref().unwrap_or(""),
+        design: design(a)?,
         binary: File {
             name,
             bytes: &binary,
@@ -180,6 +199,37 @@ fn pack_linux(a: &Arguments) -> Result<Vec<u8>, String> {
 fn memory(a: &Arguments, default: &str) -> Result<MemorySize, String> {
     let text = a.memory.as_deref().unwrap_or(default);
     text.parse().map_err(|e| format!("--mem {text}: {e}"))
+}
+
+fn design(a: &Arguments) -> Result<MemoryDesign, String> {
+    let finder = match &a.finder {
+        None => 0,
+        Some(name) => Finder::ALL
+            .iter()
+            .position(|finder| finder.name() == name)
+            .ok_or(format!(
+                "--finder {name}: give {}",
+                Finder::ALL.map(Finder::name).join(", ")
+            ))?,
+    };
+    let execute_only = match &a.execute_only {
+        None => 0,
+        Some(text) => match text.parse() {
+            Ok(bit) if EXECUTE_ONLY_BITS.contains(&bit) => bit,
+            _ => {
+                return Err(format!(
+                    "--execute-only {text}: give a bit from {} to {}",
+                    EXECUTE_ONLY_BITS.start(),
+                    EXECUTE_ONLY_BITS.end()
+                ));
+            }
+        },
+    };
+    Ok(MemoryDesign {
+        plain: a.plain,
+        execute_only,
+        finder: finder as u8,
+    })
 }
 
 fn vcpus(a: &Arguments) -> Result<u32, String> {
@@ -234,5 +284,9 @@ fn show(image: &GuestImage, bytes: &[u8]) {
             s.offset
         );
     }
-    println!("  MRTD {}", hex(&measure::mrtd(image, bytes)));
+    if image.design().plain {
+        println!("  no TD: nothing is measured");
+    } else {
+        println!("  MRTD {}", hex(&measure::mrtd(image, bytes)));
+    }
 }

@@ -5,7 +5,7 @@ use crate::kernel::Kernel;
 use crate::{acpi, boot_params, td_binary};
 use gpa::{Gpa, PAGE_SIZE};
 use guest_image::build::{self, Contents, Parameters};
-use guest_image::image::ImageError;
+use guest_image::image::{ImageError, MemoryDesign};
 use guest_image::launch::{Launch, MAX_ADDED};
 use guest_image::layout::{self, MIB, MemorySize};
 use std::fmt;
@@ -57,15 +57,17 @@ pub struct Common<'a> {
     pub name: &'a str,
     /// The goal (see [`guest_image::GuestImage::goal`]).
     pub goal: &'a str,
-    /// The loader's or the hello TD's ELF file.
+    /// What the guest asks of the MMU.
+    pub design: MemoryDesign,
+    /// The ELF file of the loader, or of a guest that is nothing else.
     pub binary: File<'a>,
 }
 
-/// An image of the hello TD.
+/// An image of a guest that is one binary, such as the hello TD.
 ///
 /// # Errors
 /// [`PackError`] in words for the user.
-pub fn hello(common: &Common<'_>) -> Result<Vec<u8>, PackError> {
+pub fn single(common: &Common<'_>) -> Result<Vec<u8>, PackError> {
     assemble(common, 0, 0, Vec::new())
 }
 
@@ -189,6 +191,7 @@ fn assemble(
         attributes,
         xfam: XFAM,
         entry_value: 0,
+        design: common.design,
         name: common.name.into(),
         goal: common.goal.into(),
     };

@@ -4,7 +4,7 @@
 use gpa::Gpa;
 use guest_image::build::{self, Contents, Parameters};
 use guest_image::layout::{MIB, MemorySize, TOP_END};
-use guest_image::{GuestImage, Page, Step};
+use guest_image::{GuestImage, MemoryDesign, Page, Step};
 use guest_pack::measure;
 use sha2::{Digest, Sha384};
 
@@ -60,6 +60,7 @@ fn a_whole_image() {
         attributes: 0,
         xfam: 3,
         entry_value: 0,
+        design: MemoryDesign::default(),
         name: "test".into(),
         goal: String::new(),
     };

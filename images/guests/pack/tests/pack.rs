@@ -4,7 +4,7 @@ mod common;
 
 use guest_image::launch::Launch;
 use guest_image::layout::{self, MIB, MemorySize};
-use guest_image::{GuestImage, ImageError};
+use guest_image::{GuestImage, ImageError, MemoryDesign};
 use guest_pack::bzimage::BzImageError;
 use guest_pack::pack::{self, Common, File, PackError, SEPT_VE_DISABLE};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
@@ -26,6 +26,7 @@ fn common<'a>(binary: &'a [u8], mib: u64) -> Common<'a> {
     Common {
         memory: memory(mib),
         vcpus: 2,
+        design: MemoryDesign::default(),
         name: "test",
         goal: "done",
         binary: file(binary),
@@ -64,7 +65,7 @@ fn launch(image: &[u8]) -> Launch {
 #[test]
 fn hello() {
     let binary = common::td_binary();
-    let image = pack::hello(&common(&binary, 16)).unwrap();
+    let image = pack::single(&common(&binary, 16)).unwrap();
     let parsed = GuestImage::parse(&image).unwrap();
     assert_eq!((parsed.attributes(), parsed.xfam()), (0, 3));
     assert_eq!((parsed.vcpus(), parsed.goal()), (2, "done"));
@@ -253,7 +254,7 @@ fn other_files_that_are_refused() {
         let name = "the-file".to_string();
         assert_eq!(error, Err(PackError::Initrd { name, empty }));
     }
-    let binary = |bytes: &[u8]| pack::hello(&common(bytes, 16)).unwrap_err().to_string();
+    let binary = |bytes: &[u8]| pack::single(&common(bytes, 16)).unwrap_err().to_string();
     assert!(binary(b"#!/bin/sh").contains("not a 64-bit"));
     let low = common::elf(0, &[(0x10_0000, b"x", 1)]);
     assert!(binary(&low).contains("wants to be at 0x100000"));
@@ -275,7 +276,7 @@ fn names_are_checked() {
     let mut common = common(&binary, 16);
     common.goal = "two\nlines";
     assert_eq!(
-        pack::hello(&common),
+        pack::single(&common),
         Err(PackError::Image(ImageError::Goal))
     );
 }

@@ -18,15 +18,16 @@ pub type VmId = u16;
 /// From pd-vmm to pd-mmu.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToMmu {
-    /// Make a VM known: a TD with 48-bit (`gpaw` false) or 52-bit guest physical addresses.
-    /// Answered by [`ToVmm::Created`].
+    /// Make a VM known. Answered by [`ToVmm::Created`].
     Create {
         /// The new VM.
         vm: VmId,
-        /// GPAW of TD_PARAMS: the SHARED bit is 51 and not 47.
-        gpaw: bool,
-        /// The key that its private pages are cached under.
-        hkid: u16,
+        /// What it is.
+        kind: Kind,
+        /// The guest physical address bit that says execute-only; 0: none.
+        execute_only: u8,
+        /// How table pages are found: `mmu::Finder`, by number.
+        finder: u8,
     },
     /// Hand out control pages (for TDCX, TDVPR). Answered by [`ToVmm::Pages`].
     ControlPages {
@@ -63,6 +64,16 @@ pub enum ToMmu {
         source: u64,
         /// How many 4 KiB pages.
         pages: u32,
+    },
+    /// A VM that is no TD: map its memory from `gpa` on and say where it is, so that it can be
+    /// filled. Answered by [`ToVmm::Pages`].
+    Back {
+        /// The VM.
+        vm: VmId,
+        /// First guest physical address, 4 KiB aligned, no stolen bits.
+        gpa: u64,
+        /// How many 4 KiB pages, at most [`MAX_PAGES`].
+        pages: u8,
     },
     /// The TD is finalized: from now on pages are added on demand (TDH.MEM.PAGE.AUG).
     /// Answered by [`ToVmm::Done`].
@@ -107,6 +118,7 @@ impl ToMmu {
             | Self::SharedPages { vm, .. }
             | Self::AddSlot { vm, .. }
             | Self::Populate { vm, .. }
+            | Self::Back { vm, .. }
             | Self::Finalized { vm }
             | Self::MapGpa { vm, .. }
             | Self::CacheWriteback { vm }
@@ -116,11 +128,28 @@ impl ToMmu {
     }
 }
 
+/// What a VM is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A TD.
+    Td {
+        /// GPAW of TD_PARAMS: guest physical addresses have 52 bits and not 48, the SHARED bit
+        /// is 51 and not 47.
+        gpaw: bool,
+        /// The key that its private pages are cached under.
+        hkid: u16,
+    },
+    /// No TD: all of its memory is shared with the host. Addresses have 48 bits.
+    Plain,
+}
+
 /// Why a request was not carried out. Nothing has changed then, unless it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Error {
     /// No such VM.
     UnknownVm,
+    /// There is no such kind of VM: stolen bits out of place, no such finder.
+    BadConfig,
     /// There is a VM of that number already, or as many VMs as there can be.
     NoVmSlot,
     /// The address is not aligned, beyond the guest's width, or the range wraps.
@@ -167,9 +196,11 @@ pub enum ToVmm {
     Created {
         /// The VM.
         vm: VmId,
-        /// Host physical address of the page for its TDR.
+        /// Host physical address of the page for its TDR; for a VM that is no TD, the same as
+        /// `shared_eptp`.
         tdr: u64,
-        /// Shared EPTP, for the TDVPS field of every vCPU (TDH.VP.WR).
+        /// Host physical address of the root of its shared EPT: for the TDVPS field of every
+        /// vCPU (TDH.VP.WR). A VM that is no TD has no other EPT.
         shared_eptp: u64,
     },
     /// Pages, by host physical address.

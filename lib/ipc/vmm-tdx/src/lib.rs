@@ -11,6 +11,45 @@
 pub use ipc_seamcall::{Batch, BatchResult, Call, MAX_BATCH, Registers};
 use serde::{Deserialize, Serialize};
 
+/// What a vCPU of a VM that is no TD is entered with: what the host sets in its VMCS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmEntry {
+    /// General registers but RSP.
+    pub registers: Registers,
+    /// Bytes that RIP moves on: the length of an instruction that the host has carried out.
+    pub skip: u8,
+    /// VM-entry interruption information (SDM table 25-19); 0: no event.
+    pub event: u32,
+    /// VM-entry exception error code.
+    pub error_code: u32,
+    /// CR2, where the event is a page fault.
+    pub cr2: u64,
+}
+
+/// What a vCPU of a VM that is no TD left with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmExit {
+    /// Basic exit reason; [`NO_ENTRY`](Self::NO_ENTRY) where there was no entry.
+    pub reason: u32,
+    /// Exit qualification.
+    pub qualification: u64,
+    /// Guest physical address of an EPT violation.
+    pub gpa: u64,
+    /// Guest linear address of it.
+    pub gla: u64,
+    /// Length of the instruction.
+    pub instruction_length: u8,
+    /// Current privilege level.
+    pub cpl: u8,
+    /// General registers but RSP.
+    pub registers: Registers,
+}
+
+impl VmExit {
+    /// Bit 31 of the exit reason: VM entry failed. No such vCPU can be.
+    pub const NO_ENTRY: u32 = 1 << 31;
+}
+
 /// From pd-vmm to pd-tdx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToTdx {
@@ -40,6 +79,21 @@ pub enum ToTdx {
         /// Ticks of a second.
         hz: u64,
     },
+    /// VM entry of a vCPU of a VM that is no TD; answered by [`ToVmm::Exited`]. EPT violations
+    /// go to pd-mmu first, as a TD's do. The vCPU begins with the first entry.
+    Enter {
+        /// Comes back in the answer.
+        id: u32,
+        /// The vCPU: host physical address of its VM's EPT root, plus its number from 1 on.
+        vcpu: u64,
+        /// What it is entered with.
+        entry: VmEntry,
+    },
+    /// A vCPU of a VM that is no TD is over.
+    Forget {
+        /// The vCPU, as in [`Enter`](Self::Enter).
+        vcpu: u64,
+    },
     /// Have the vCPU leave the TD soon: its TDH.VP.ENTER returns with an external interrupt.
     Kick {
         /// Host physical address of the vCPU's TDVPR page.
@@ -67,6 +121,13 @@ pub enum ToVmm {
         id: u32,
         /// Output registers.
         registers: Registers,
+    },
+    /// A vCPU of a VM that is no TD has left.
+    Exited {
+        /// The id of the entry.
+        id: u32,
+        /// With what.
+        exit: VmExit,
     },
     /// The leaf firewall refused the call; it was not made.
     Refused {
