@@ -1,6 +1,6 @@
-//! Descriptions that are wrong in one way each: every `wrong/NAME.xml` must be
-//! refused with a message that contains what its last line expects and names the
-//! place.
+//! Descriptions that are refused for one reason each: every NAME.xml of `wrong`,
+//! `not-here` and `stricter` (see `microkit.rs`), with a message that contains what
+//! its last line expects and names the place.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,11 @@ fn each_is_refused_with_its_message() {
     let search = [folder()];
     let mut checked = 0;
     let mut failures = Vec::new();
-    for entry in std::fs::read_dir(folder()).expect("tests/wrong") {
+    let folders = ["wrong", "not-here", "stricter"].map(|name| folder().with_file_name(name));
+    for entry in folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).expect("a folder of the tests"))
+    {
         let path = entry.expect("an entry").path();
         if path.extension().is_none_or(|extension| extension != "xml") {
             continue;

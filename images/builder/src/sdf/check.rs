@@ -258,16 +258,8 @@ fn channels(system: &System) -> Result<(), Error> {
     }
     for channel in &system.channels {
         let [a, b] = &channel.ends;
-        if a.pd == b.pd {
-            let message = format!("both ends are in '{}'", system.pds[a.pd].name);
-            return Err(system.error(channel.place, "channel", message));
-        }
         if a.pp && b.pp {
             let message = "protected procedure calls go one way only: set pp on one end".into();
-            return Err(system.error(channel.place, "channel", message));
-        }
-        if !a.pp && !b.pp && !a.notify && !b.notify {
-            let message = "nothing can go through: set notify or pp on an end".into();
             return Err(system.error(channel.place, "channel", message));
         }
         for (end, peer) in [(a, b), (b, a)] {

@@ -247,12 +247,6 @@ fn map(element: &Element, pd: &mut ProtectionDomain) -> Result<(), Error> {
             "perms '{perms}': must be a combination of 'r', 'w' and 'x'"
         )));
     }
-    if ['r', 'w', 'x']
-        .iter()
-        .any(|c| perms.matches(*c).count() > 1)
-    {
-        return Err(element.error(format!("perms '{perms}': a letter stands twice")));
-    }
     if !perms.contains('r') {
         return Err(element.error(format!(
             "perms '{perms}': x86-64 has no mapping that can't be read: add 'r'"

@@ -1,4 +1,25 @@
 //! A small program for tests: code, variables with symbols, zeroed memory.
+#![allow(dead_code)] // each test uses its part
+
+pub mod rules;
+
+use std::path::{Path, PathBuf};
+
+/// The folder of these tests.
+pub fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// The descriptions in a folder of the tests.
+pub fn descriptions(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(tests().join(folder)).expect("a folder of the tests");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut found: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "xml"))
+        .collect();
+    found.sort();
+    found
+}
 
 /// Variables of 8 bytes at 0x20_2000, in this order, then `microkit_name`.
 pub const VARIABLES: [&str; 5] = [
@@ -43,6 +64,8 @@ pub fn program() -> Vec<u8> {
         .enumerate()
         .for_each(|(n, name)| symbol(name, address(n), 8));
     symbol("microkit_name", 0x20_2100, 64);
+    symbol("microkit_passive", 0x20_2140, 1);
+    symbol("s", 0x20_2180, 8);
     symbol("zeroed", 0x20_3800, 8);
     symbol("twice", 0x20_2200, 8);
     symbol("twice", 0x20_2208, 8);
