@@ -31,10 +31,19 @@ pub const HKID_SHIFT: u8 = 46;
 const TSC_HZ: u64 = 2_000_000_000;
 /// Security version of the processor that reports tell.
 const CPU_SVN: [u8; 16] = [1; 16];
-/// Decoded operations that the code cache holds.
-pub const CODE_OPS: usize = 200_000;
-/// Blocks of them.
-pub const CODE_BLOCKS: usize = 65_536;
+/// Blocks of decoded operations that the code cache has room for: too few, and frequent ones
+/// push each other out.
+pub const CODE_BLOCKS: usize = if cfg!(feature = "microkit") {
+    0x2_0000
+} else {
+    0x1_0000
+};
+/// Operations of them. On a host, where compiled code is faster than stacks are large, fewer.
+pub const CODE_OPS: usize = if cfg!(feature = "microkit") {
+    300_000
+} else {
+    200_000
+};
 
 /// What the software machine needs of the real one.
 pub trait Clock {

@@ -14,9 +14,9 @@ pub struct Block {
     /// Index of the first op.
     pub(crate) first: u32,
     /// Number of ops.
-    pub(crate) ops: u16,
+    pub(crate) ops: u8,
     /// Number of guest instructions (a fused op is two).
-    pub(crate) instructions: u16,
+    pub(crate) instructions: u8,
     /// The next frame, if the block's only instruction runs into it; 0 else.
     pub(crate) second: u32,
     /// That frame's generation when the block was decoded.
@@ -35,6 +35,8 @@ impl Block {
     };
 }
 
+const _: () = assert!(size_of::<Block>() == 24);
+
 /// Bytes of frame marks: a bit for each frame below [`CACHED_LIMIT`].
 const MARKS: usize = 1 << 17;
 /// Code above this host physical address (4 GiB) is executed, but not cached.
@@ -44,7 +46,7 @@ const GENERATIONS: usize = 1024;
 
 /// Storage for a [`CodeCache`], all zeroes at first (so it may lie in `.bss`).
 ///
-/// `OPS` ops of 24 bytes, `BLOCKS` (a power of two, at least 4096) of 32 bytes.
+/// `OPS` ops of 24 bytes, `BLOCKS` (a power of two, at least 4096) of 24 bytes.
 pub struct CodeStorage<const OPS: usize, const BLOCKS: usize> {
     ops: [Op; OPS],
     blocks: [Block; BLOCKS],

@@ -1,11 +1,10 @@
 //! From guest bytes to ops.
 
 use crate::decode_forms::*;
+use crate::decode_operands::{operands, register, size_of_bytes};
 use crate::op::*;
 use fpu::{VectorForm, X87Form};
-use iced_x86::{
-    Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic as Mn, OpKind, Register,
-};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic as Mn, OpKind};
 
 /// Decoding modes; they are part of a block's key.
 pub(crate) mod mode {
@@ -55,8 +54,11 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
             break;
         }
         let (mut op, ends) = translate(&instruction, long);
-        op.offset = start as u16;
-        op.length = instruction.len() as u8;
+        op.offset = start as u8;
+        op.next = (start + instruction.len()) as u8;
+        if long {
+            op.place = op.place.simplified();
+        }
         if op.kind == Kind::X87 {
             op.immediate |= x87_opcode(&bytes[start..start + instruction.len()]);
         }
@@ -69,9 +71,9 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
             if before.kind == Kind::Nop {
                 // Only its length mattered, and this op knows where it stands.
                 done.ops -= 1;
-            } else if op.kind == Kind::Nop && before.length < 240 {
+            } else if op.kind == Kind::Nop {
                 // The op before reaches over it.
-                before.length += op.length;
+                before.next = op.next;
                 continue;
             }
         }
@@ -127,185 +129,8 @@ fn fuse(compare: &mut Op, jump: &Op) -> bool {
     };
     compare.sub = condition;
     compare.immediate = compare.immediate & 0xffff_ffff | jump.immediate << 32;
-    compare.length += jump.length;
+    compare.next = jump.next;
     true
-}
-
-fn register(r: Register) -> u8 {
-    match r {
-        Register::AH | Register::CH | Register::DH | Register::BH => {
-            r.full_register().number() as u8 | REG_HIGH
-        }
-        // SPL to R15B come after AH to BH in iced's numbering of byte registers.
-        r if r.is_gpr8() => r.full_register().number() as u8,
-        r => r.number() as u8,
-    }
-}
-
-fn size_of_bytes(bytes: usize) -> u16 {
-    match bytes {
-        1 => 0,
-        2 => 1,
-        4 => 2,
-        _ => 3,
-    }
-}
-
-/// Fills in operands 0 and 1 and the memory operand.
-fn operands(i: &Instruction, long: bool) -> Op {
-    let mut op = Op {
-        base: REG_ZERO,
-        index: REG_ZERO,
-        scale_segment: SEG_ZERO << 2,
-        ..Op::EMPTY
-    };
-    if !long {
-        op.flags |= flag::ODD_ADDRESS;
-    }
-    for n in 0..i.op_count() {
-        match i.op_kind(n) {
-            OpKind::Register => {
-                let number = register(i.op_register(n));
-                match n {
-                    0 => op.a = number,
-                    1 => op.b = number,
-                    _ => {}
-                }
-            }
-            OpKind::Memory => {
-                match n {
-                    0 => op.flags |= flag::MEMORY0,
-                    1 => op.flags |= flag::MEMORY1,
-                    _ => {}
-                }
-                memory_operand(i, long, &mut op);
-            }
-            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
-                op.immediate = i.near_branch_target();
-                if !long {
-                    // Relative to the block, backwards too.
-                    op.immediate = op.immediate as i32 as i64 as u64;
-                }
-            }
-            OpKind::FarBranch16 | OpKind::FarBranch32 => {
-                op.immediate = if i.op_kind(n) == OpKind::FarBranch16 {
-                    i.far_branch16() as u64
-                } else {
-                    i.far_branch32() as u64
-                } | (i.far_branch_selector() as u64) << 32;
-            }
-            OpKind::MemorySegSI
-            | OpKind::MemorySegESI
-            | OpKind::MemorySegRSI
-            | OpKind::MemorySegDI
-            | OpKind::MemorySegEDI
-            | OpKind::MemorySegRDI
-            | OpKind::MemoryESDI
-            | OpKind::MemoryESEDI
-            | OpKind::MemoryESRDI => string_operand(i, i.op_kind(n), &mut op),
-            _ => {
-                if n == 1 {
-                    op.flags |= flag::IMMEDIATE1;
-                }
-                if n < 3 && op.base != REG_ABSOLUTE {
-                    op.immediate = i.immediate(n);
-                }
-            }
-        }
-    }
-    let bytes = match i.op_kind(0) {
-        OpKind::Register => i.op_register(0).size(),
-        _ => i.memory_size().size(),
-    };
-    op.flags |= size_of_bytes(bytes);
-    if i.has_lock_prefix() {
-        op.flags |= flag::LOCK;
-    }
-    op
-}
-
-fn segment_number(r: Register) -> u8 {
-    match r {
-        Register::ES => 0,
-        Register::CS => 1,
-        Register::SS => 2,
-        Register::FS => 4,
-        Register::GS => 5,
-        _ => 3,
-    }
-}
-
-fn memory_operand(i: &Instruction, long: bool, op: &mut Op) {
-    let (base, index) = (i.memory_base(), i.memory_index());
-    let address_bytes = if base != Register::None {
-        base.size()
-    } else if index != Register::None {
-        index.size()
-    } else {
-        i.memory_displ_size() as usize
-    };
-    op.base = match base {
-        Register::None => REG_ZERO,
-        Register::RIP | Register::EIP => REG_BLOCK,
-        r => register(r),
-    };
-    if index != Register::None {
-        op.index = register(index);
-    }
-    let scale = i.memory_index_scale().trailing_zeros() as u8;
-    op.scale_segment = scale | segment_number(i.memory_segment()) << 2;
-    match address_bytes {
-        2 => op.flags |= flag::ADDRESS16 | flag::ODD_ADDRESS,
-        4 => {
-            op.flags |= flag::ADDRESS32;
-            if long {
-                op.flags |= flag::ODD_ADDRESS;
-            }
-        }
-        _ => {}
-    }
-    let displacement = i.memory_displacement64();
-    if address_bytes < 8 {
-        op.displacement = displacement as u32 as i32;
-    } else if displacement as i64 == displacement as i32 as i64 {
-        op.displacement = displacement as i32;
-    } else if base == Register::None && index == Register::None {
-        op.base = REG_ABSOLUTE;
-        op.immediate = displacement;
-        op.flags |= flag::ODD_ADDRESS;
-    } else {
-        op.displacement = displacement as i32;
-    }
-}
-
-fn string_operand(i: &Instruction, kind: OpKind, op: &mut Op) {
-    match kind {
-        OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => {
-            op.flags |= flag::ADDRESS16;
-        }
-        OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => {
-            op.flags |= flag::ADDRESS32;
-        }
-        _ => {}
-    }
-    let source = matches!(
-        kind,
-        OpKind::MemorySegSI
-            | OpKind::MemorySegESI
-            | OpKind::MemorySegRSI
-            | OpKind::MemorySegDI
-            | OpKind::MemorySegEDI
-            | OpKind::MemorySegRDI
-    );
-    if source {
-        op.scale_segment = segment_number(i.memory_segment()) << 2;
-    }
-    if i.has_rep_prefix() {
-        op.flags |= flag::REP;
-    }
-    if i.has_repne_prefix() {
-        op.flags |= flag::REPNE;
-    }
 }
 
 /// The op for an instruction, and whether the block ends with it.
@@ -315,7 +140,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
     let memory1 = op.has(flag::MEMORY1);
     let immediate1 = op.has(flag::IMMEDIATE1);
     let size = op.size();
-    let absolute = op.base == REG_ABSOLUTE;
+    let absolute = op.place.base() == REG_ABSOLUTE;
     let mut ends = false;
     // Sets the kind (and the variant).
     macro_rules! kind {
@@ -355,7 +180,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
     let code = i.code();
     let mnemonic = i.mnemonic();
     // Stack accesses of 64-bit code report #SS.
-    let stack = (crate::state::seg::SS as u8) << 2;
+    let stack = crate::state::seg::SS as u8;
 
     if let Some(kind) = alu_kind(mnemonic) {
         op.kind = alu_form(&op, kind);
@@ -598,7 +423,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                 }
             }
             if !memory0 {
-                op.scale_segment = stack;
+                op.place = op.place.with_segment(stack);
             }
         }
         Mn::Pop => {
@@ -612,18 +437,18 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                 _ => kind!(Pop),
             }
             if !memory0 {
-                op.scale_segment = stack;
+                op.place = op.place.with_segment(stack);
             }
         }
         Mn::Pushf | Mn::Pushfd | Mn::Pushfq => {
             kind!(PushFlags);
             op.flags = op.flags & !flag::SIZE | stack_size(i);
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
         }
         Mn::Popf | Mn::Popfd | Mn::Popfq => {
             last!(PopFlags);
             op.flags = op.flags & !flag::SIZE | stack_size(i);
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
         }
         Mn::Leave => {
             kind!(Leave);
@@ -633,7 +458,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                     Code::Leaved => 2,
                     _ => 3,
                 };
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
         }
         Mn::Enter => {
             kind!(Enter);
@@ -644,7 +469,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                     _ => 3,
                 };
             op.immediate = i.immediate16() as u64 | (i.immediate8_2nd() as u64) << 16;
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
         }
         Mn::Pusha | Mn::Pushad | Mn::Popa | Mn::Popad => rare!(),
 
@@ -697,7 +522,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                 op.immediate = 0;
             }
             op.immediate &= 0xffff;
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
             match code {
                 Code::Retnq | Code::Retnq_imm16 => last!(Ret),
                 _ => {
@@ -713,7 +538,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
             } else {
                 op.immediate & 0xffff
             };
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
             op.flags = op.flags & !flag::SIZE
                 | match code {
                     Code::Retfw | Code::Retfw_imm16 => 1,
@@ -749,7 +574,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
                     Code::Iretd => 2,
                     _ => 3,
                 };
-            op.scale_segment = stack;
+            op.place = op.place.with_segment(stack);
             last!(Iret)
         }
         Mn::Int => {

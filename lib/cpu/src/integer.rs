@@ -471,7 +471,7 @@ impl Cpu {
                 if !op.has(flag::IMMEDIATE1) {
                     let words = number as i64 >> T::BITS.trailing_zeros();
                     // The offset moves the effective address, which wraps at the address size.
-                    let base = self.seg_base[(op.segment() & 7) as usize];
+                    let base = self.seg_base[(op.place.segment() & 7) as usize];
                     let offset = linear
                         .wrapping_sub(base)
                         .wrapping_add((words * T::BYTES as i64) as u64);

@@ -41,7 +41,7 @@ impl Cpu {
                 Event::exception(14, Some(error_code))
             }
             Stop::NonCanonical => {
-                let stack = self.trapped.segment() as usize == seg::SS;
+                let stack = self.trapped.place.segment() as usize == seg::SS;
                 Event::exception(if stack { SS } else { GP }, Some(0))
             }
             Stop::Event(event) => event,
@@ -212,7 +212,7 @@ impl Cpu {
             Mode::Supervisor
         };
         // A fault in between changes nothing but memory below the stack.
-        self.trapped.scale_segment = (seg::SS as u8) << 2;
+        self.trapped.place = self.trapped.place.with_segment(seg::SS as u8);
         for value in frame.into_iter().chain(event.error_code.map(u64::from)) {
             rsp = rsp.wrapping_sub(8);
             self.write_slow(env, rsp, 8, value, mode)?;
@@ -303,7 +303,7 @@ impl Cpu {
             vector,
             kind,
             error_code: None,
-            instruction_length: op.length,
+            instruction_length: op.length(),
         });
         Err(Trap)
     }

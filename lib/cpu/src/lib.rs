@@ -14,7 +14,8 @@
 //!
 //! # How it is fast
 //! Code is decoded once, by iced-x86, into [`Op`]s: operands resolved, frequent forms with a
-//! kind of their own, a compare fused with the jump after it. The [`CodeCache`] keeps blocks by
+//! kind of their own, a compare fused with the jump after it. Each kind has a function that ends
+//! in a jump to the next op's. The [`CodeCache`] keeps blocks by
 //! *host* physical address, shared by all CPUs. Linear pages are found in a direct-mapped TLB
 //! with one compare. Flags are computed when somebody asks.
 //!
@@ -31,9 +32,11 @@ mod apic;
 mod code_cache;
 mod decode;
 mod decode_forms;
+mod decode_operands;
 mod exec;
 mod exit;
 mod flags;
+mod handlers;
 mod integer;
 mod interrupt;
 mod machine;

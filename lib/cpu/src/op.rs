@@ -7,24 +7,18 @@ pub struct Op {
     pub(crate) kind: Kind,
     /// Variant of a kind: ALU operation, condition code, operand size of the source…
     pub(crate) sub: u8,
-    /// Offset of the instruction from the start of the block.
-    pub(crate) offset: u16,
-    /// See [`flag`].
-    pub(crate) flags: u16,
-    /// Instruction length in bytes.
-    pub(crate) length: u8,
     /// Register of operand 0.
     pub(crate) a: u8,
     /// Register of operand 1.
     pub(crate) b: u8,
-    /// Base register of the memory operand.
-    pub(crate) base: u8,
-    /// Index register of the memory operand.
-    pub(crate) index: u8,
-    /// Scale (bits 1:0) and segment (bits 4:2) of the memory operand.
-    pub(crate) scale_segment: u8,
-    /// Displacement of the memory operand.
-    pub(crate) displacement: i32,
+    /// See [`flag`].
+    pub(crate) flags: u16,
+    /// Offset of the instruction from the start of the block.
+    pub(crate) offset: u8,
+    /// Offset of the instruction after it.
+    pub(crate) next: u8,
+    /// The memory operand.
+    pub(crate) place: Place,
     /// Immediate operand, branch target relative to the block, or a packed form.
     pub(crate) immediate: u64,
 }
@@ -41,8 +35,6 @@ pub(crate) mod flag {
     pub const MEMORY1: u16 = 1 << 3;
     /// Operand 1 is the immediate.
     pub const IMMEDIATE1: u16 = 1 << 4;
-    /// The address needs masking or a segment base of a mode other than plain 64-bit.
-    pub const ODD_ADDRESS: u16 = 1 << 5;
     /// Address size is 32 bits.
     pub const ADDRESS32: u16 = 1 << 6;
     /// Address size is 16 bits.
@@ -67,19 +59,16 @@ pub(crate) const REG_HIGH: u8 = 0x20;
 pub(crate) const SEG_ZERO: u8 = 6;
 
 impl Op {
-    /// Nothing decoded yet.
+    /// Nothing decoded yet: all zeroes, as storage is at first.
     pub const EMPTY: Self = Self {
         kind: Kind::Undefined,
         sub: 0,
-        offset: 0,
-        flags: 0,
-        length: 0,
         a: 0,
         b: 0,
-        base: 0,
-        index: 0,
-        scale_segment: 0,
-        displacement: 0,
+        flags: 0,
+        offset: 0,
+        next: 0,
+        place: Place(0),
         immediate: 0,
     };
 
@@ -91,14 +80,88 @@ impl Op {
     pub(crate) fn has(&self, bits: u16) -> bool {
         self.flags & bits != 0
     }
-    #[inline(always)]
-    pub(crate) fn segment(&self) -> u8 {
-        self.scale_segment >> 2
+    /// Length of the instruction in bytes (and of no-operations that follow it).
+    pub(crate) fn length(&self) -> u8 {
+        self.next - self.offset
     }
     /// Offset of the next instruction from the start of the block.
     #[inline(always)]
     pub(crate) fn next(&self) -> u64 {
-        self.offset as u64 + self.length as u64
+        self.next as u64
+    }
+}
+
+/// Where a memory operand lies, in one word, because loads are what costs most where this CPU
+/// itself is emulated: base register (bits 4:0), index register (12:8), scale (17:16), segment
+/// (20:18), [`Place::SIMPLE`], [`Place::ODD`], displacement (63:32).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// Address 0.
+    pub const ZERO: Self = Self(0)
+        .with_base(REG_ZERO)
+        .with_index(REG_ZERO)
+        .with_segment(SEG_ZERO);
+    /// No index, and a segment base of 0.
+    pub const SIMPLE: u64 = 1 << 24;
+    /// The address needs masking or a segment base of a mode other than plain 64-bit.
+    pub const ODD: u64 = 1 << 25;
+
+    const fn with(self, shift: u32, mask: u64, value: u64) -> Self {
+        Self(self.0 & !(mask << shift) | (value & mask) << shift)
+    }
+    pub const fn with_base(self, register: u8) -> Self {
+        self.with(0, 0x1f, register as u64)
+    }
+    pub const fn with_index(self, register: u8) -> Self {
+        self.with(8, 0x1f, register as u64)
+    }
+    pub const fn with_scale(self, scale: u8) -> Self {
+        self.with(16, 3, scale as u64)
+    }
+    pub const fn with_segment(self, segment: u8) -> Self {
+        self.with(18, 7, segment as u64)
+    }
+    pub const fn with_displacement(self, displacement: i32) -> Self {
+        self.with(32, u32::MAX as u64, displacement as u32 as u64)
+    }
+    pub const fn odd(self) -> Self {
+        Self(self.0 | Self::ODD)
+    }
+    /// Says whether it is [`Place::SIMPLE`], in 64-bit code.
+    pub const fn simplified(self) -> Self {
+        // FS and GS alone have bases there.
+        if self.index() == REG_ZERO && self.segment() & 6 != 4 && !self.is(Self::ODD) {
+            Self(self.0 | Self::SIMPLE)
+        } else {
+            self
+        }
+    }
+
+    #[inline(always)]
+    pub const fn base(self) -> u8 {
+        self.0 as u8 & 0x1f
+    }
+    #[inline(always)]
+    pub const fn index(self) -> u8 {
+        (self.0 >> 8) as u8 & 0x1f
+    }
+    #[inline(always)]
+    pub const fn scale(self) -> u32 {
+        (self.0 >> 16) as u32 & 3
+    }
+    #[inline(always)]
+    pub const fn segment(self) -> u8 {
+        (self.0 >> 18) as u8 & 7
+    }
+    #[inline(always)]
+    pub const fn displacement(self) -> u64 {
+        (self.0 as i64 >> 32) as u64
+    }
+    #[inline(always)]
+    pub const fn is(self, bit: u64) -> bool {
+        self.0 & bit != 0
     }
 }
 
@@ -284,4 +347,9 @@ pub(crate) enum Kind {
     Rare,
     // Floating point and vectors.
     Sse, SseMove, X87, Crc32, PcmpStr, FpuImage, MxCsr, Emms, MaskMov,
+}
+
+impl Kind {
+    /// How many there are.
+    pub const COUNT: usize = Self::MaskMov as usize + 1;
 }

@@ -134,7 +134,7 @@ impl Cpu {
             }),
             Mn::Xlatb => {
                 let index = self.reg::<u8>(gpr::RAX as u8) as u64;
-                let base = self.seg_base[(op.segment() & 7) as usize];
+                let base = self.seg_base[(op.place.segment() & 7) as usize];
                 let mut offset = self.regs[gpr::RBX].wrapping_add(index);
                 if op.has(flag::ADDRESS32) {
                     offset &= 0xffff_ffff;

@@ -350,8 +350,8 @@ impl Cpu {
         let block = Block {
             key: key(hpa, decoding),
             first: 0,
-            ops: decoded.ops as u16,
-            instructions: decoded.instructions as u16,
+            ops: decoded.ops as u8,
+            instructions: decoded.instructions as u8,
             second: second as u32,
             generation: 0,
         };

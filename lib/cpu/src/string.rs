@@ -39,7 +39,7 @@ impl Cpu {
     }
 
     fn source(&self, op: &Op) -> u64 {
-        let base = self.seg_base[(op.segment() & 7) as usize];
+        let base = self.seg_base[(op.place.segment() & 7) as usize];
         self.wrap(self.index(op, gpr::RSI).wrapping_add(base))
     }
 

@@ -42,7 +42,7 @@ impl Cpu {
     ) -> Result<T, Trap> {
         self.exit(VmExit {
             qualification,
-            instruction_length: op.length,
+            instruction_length: op.length(),
             ..VmExit::new(reason)
         })
     }
@@ -89,13 +89,13 @@ impl Cpu {
         } else if input != 0 {
             self.regs[gpr::RDI]
         } else {
-            let base = self.seg_base[(op.segment() & 7) as usize];
+            let base = self.seg_base[(op.place.segment() & 7) as usize];
             self.regs[gpr::RSI].wrapping_add(base)
         };
         self.exit(VmExit {
             qualification,
             gla,
-            instruction_length: op.length,
+            instruction_length: op.length(),
             ..VmExit::new(reason::IO)
         })
     }

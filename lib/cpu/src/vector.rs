@@ -305,7 +305,7 @@ impl Cpu {
             mask = self.fpu.x87.mm(op.b & 7) as u128;
             bytes = 8;
         }
-        let base = self.seg_base[(op.segment() & 7) as usize];
+        let base = self.seg_base[(op.place.segment() & 7) as usize];
         let mut offset = self.regs[gpr::RDI];
         if op.has(flag::ADDRESS32) {
             offset &= 0xffff_ffff;
