@@ -31,7 +31,7 @@ help: ## This list
 # Before anything else: nothing is built for an SDK that can't be used.
 setup: ## Install the Debian packages that are missing
 	@images/sdk/check
-	@images/setup
+	@images/setup $(if $(filter x86_64_generic_vtx,$(MICROKIT_BOARD)),iso bochs)
 
 guest: setup
 	@OUT=$(OUT)/guest images/guests/build $(GUEST)

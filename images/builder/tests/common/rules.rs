@@ -256,7 +256,7 @@ fn domain(system: Node<'_, '_>, pd: Node<'_, '_>) -> Result<(), String> {
     })?;
     let stack = value(pd, "stack_size").unwrap_or(2 * PAGE);
     ensure(
-        (PAGE..=16 << 20).contains(&stack) && stack % PAGE == 0,
+        (PAGE..=16 << 20).contains(&stack) && stack.is_multiple_of(PAGE),
         || format!("{name}: stack of {stack:#x}"),
     )?;
     let mut taken = Vec::new();

@@ -90,5 +90,5 @@ void septum_sdk_io_port_write(microkit_ioport id, seL4_Word port, seL4_Uint32 by
 void notified(microkit_channel channel)
 {
     (void)channel;
-    microkit_internal_crash(seL4_InvalidArgument);
+    __builtin_trap();
 }
