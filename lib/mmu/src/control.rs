@@ -91,6 +91,11 @@ impl<'a> ControlPages<'a> {
     pub fn count(&self) -> usize {
         self.pages.len()
     }
+    /// All of them, as host physical addresses.
+    pub(crate) fn stretch(&self) -> core::ops::Range<u64> {
+        let bytes = (self.pages.len() as u64) << PAGE_SHIFT;
+        self.base.get()..self.base.get() + bytes
+    }
     /// Where a page is.
     pub fn hpa(&self, page: Control) -> Hpa {
         Hpa::new(self.base.get() + (u64::from(page) << PAGE_SHIFT))

@@ -61,10 +61,13 @@ impl<M: TableMemory> Mmu<'_, M> {
     }
 
     /// Adds measured pages before the TD is finalized, copied from host memory at `source` on;
-    /// `extend`: their content goes into the measurement, too.
+    /// `extend`: their content goes into the measurement, too. After a refusal the measurement
+    /// is that of a part: the TD is to be given up.
     ///
     /// # Errors
-    /// As [`populate`](Self::populate); `BadRange` where `source` isn't page aligned.
+    /// As [`populate`](Self::populate); `BadRange` where `source` isn't page aligned or wraps;
+    /// `ForeignFrame` where it lies in memory that is the TDX module's; `Occupied` where a page is
+    /// mapped already.
     pub fn add_image(
         &mut self,
         vm: u8,
@@ -79,6 +82,17 @@ impl<M: TableMemory> Mmu<'_, M> {
             .and_then(|b| source.checked_add(b));
         if source.offset() != 0 || last.is_none() {
             return Err(Error::BadRange);
+        }
+        let owned = [self.private.stretch(), self.control.stretch()];
+        let from = source.get();
+        if owned
+            .iter()
+            .any(|pool| from < pool.end && pool.start < from + pages * PAGE_SIZE)
+        {
+            return Err(Error::ForeignFrame);
+        }
+        if self.next_private(vm, at, end).is_some() {
+            return Err(Error::Occupied);
         }
         let work = Work::Populate {
             at,

@@ -21,7 +21,7 @@ pub enum Error {
     SlotOverlap,
     /// No room for another slot.
     TooManySlots,
-    /// A host frame that isn't in the pool, or isn't the VM's.
+    /// A host frame that isn't the caller's to name: it belongs to the TDX module.
     ForeignFrame,
     /// No free table page, control page, frame or attribute word.
     NoMemory(Resource),
@@ -68,7 +68,7 @@ impl core::fmt::Display for Error {
             Self::NoSlot => "no memory slot covers this address",
             Self::SlotOverlap => "memory slots overlap",
             Self::TooManySlots => "too many memory slots",
-            Self::ForeignFrame => "host frame is outside of the VM's memory",
+            Self::ForeignFrame => "host frame is the TDX module's own",
             Self::NoMemory(Resource::Tables) => "out of table pages",
             Self::NoMemory(Resource::Control) => "out of TDX control pages",
             Self::NoMemory(Resource::Private) => "out of private blocks",

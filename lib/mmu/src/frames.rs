@@ -75,6 +75,12 @@ impl<'a> Blocks<'a> {
     pub fn count(&self) -> usize {
         self.words.len()
     }
+    /// All of it, as host physical addresses.
+    pub(crate) fn stretch(&self) -> core::ops::Range<u64> {
+        let bytes = self.words.len() as u64 * BLOCK_FRAMES * gpa::PAGE_SIZE;
+        let start = self.base.base().get();
+        start..start + bytes
+    }
     /// First frame of a block.
     pub fn frame(&self, block: Block) -> Hfn {
         Hfn::new(self.base.get() + u64::from(block) * BLOCK_FRAMES)

@@ -469,7 +469,9 @@ impl<'a, M: TableMemory> Mmu<'a, M> {
         }
         let found = &mut self.vms[vm as usize];
         let busy = status::is_busy(Status(outcome.status)) && found.retries < RETRIES;
-        if as_good || busy && found.work == Work::Once {
+        // A page whose measurement broke off is mapped: planned anew, it would be left out.
+        let as_it_is = found.work == Work::Once || matches!(refused, Step::MrExtend { .. });
+        if as_good || busy && as_it_is {
             // Nothing to plan anew: the rest is tried as it is.
             found.retries += u8::from(!as_good);
             found.stats.retries += u64::from(!as_good);

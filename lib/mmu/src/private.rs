@@ -54,7 +54,7 @@ impl<M: TableMemory> Mmu<'_, M> {
     pub(crate) fn private_spot(&self, vm: u8, gfn: u64, level: u8) -> Spot {
         self.tables.walk(&self.mirror(vm), at(gfn), level)
     }
-    fn next_private(&self, vm: u8, from: u64, end: u64) -> Option<(u64, Spot)> {
+    pub(crate) fn next_private(&self, vm: u8, from: u64, end: u64) -> Option<(u64, Spot)> {
         let (gpa, spot) = self.tables.next_leaf(&self.mirror(vm), at(from), at(end))?;
         Some((gpa.frame().get(), spot))
     }

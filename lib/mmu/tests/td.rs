@@ -241,6 +241,15 @@ fn the_measured_image_is_added_by_4_kib() {
     assert!(world.longest <= PROGRAM_STEPS);
     let next = world.mmu.add_image(1, gfn(0), 1, gpa::Hpa::new(1), true);
     assert_eq!(next, Err(Error::BadRange));
+    // Not what is in another TD, nor in the TDX module's own pages.
+    for pool in [common::PRIVATE_BASE, common::CONTROL_BASE] {
+        for (source, pages) in [(pool, 1), (pool - 0x1000, 2)] {
+            let next = world
+                .mmu
+                .add_image(1, gfn(0), pages, gpa::Hpa::new(source), true);
+            assert_eq!(next, Err(Error::ForeignFrame));
+        }
+    }
     assert_eq!(world.teardown(1, 4), Ok(Next::Done));
     world.assert_empty();
 }

@@ -96,6 +96,7 @@ fn name(step: &Step) -> &'static str {
         Step::RangeBlock { .. } => "RANGE.BLOCK",
         Step::RangeUnblock { .. } => "RANGE.UNBLOCK",
         Step::Track => "TRACK",
+        Step::MrExtend { .. } => "MR.EXTEND",
         Step::PageRemove { .. } => "PAGE.REMOVE",
         Step::SeptRemove { .. } => "SEPT.REMOVE",
         Step::PageDemote { .. } => "PAGE.DEMOTE",
