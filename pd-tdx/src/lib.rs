@@ -15,7 +15,7 @@ mod seam;
 pub mod setup;
 pub mod software;
 
-pub use seam::Seam;
+pub use seam::{Seam, UnknownInstruction};
 
 use core::fmt::{self, Write};
 use firewall::Caller;
@@ -131,6 +131,9 @@ pub struct Counters {
     pub unknown: u64,
 }
 
+/// Unknown instructions that are named on the console: a guest can have any number of them.
+const MAX_UNKNOWN_NAMED: u8 = 16;
+
 /// The protection domain's core.
 pub struct Tdx<'a, S> {
     seam: S,
@@ -140,6 +143,8 @@ pub struct Tdx<'a, S> {
     vcpus: Vec<Vcpu, MAX_VCPUS>,
     next: usize,
     counters: Counters,
+    /// Unknown instructions that were named on the console.
+    unknown_named: u8,
 }
 
 impl<'a, S: Seam> Tdx<'a, S> {
@@ -175,6 +180,7 @@ impl<'a, S: Seam> Tdx<'a, S> {
             vcpus: Vec::new(),
             next: 0,
             counters: Counters::default(),
+            unknown_named: 0,
         }
     }
 
@@ -220,7 +226,23 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 ));
             }
         }
-        self.run_one()
+        let more = self.run_one();
+        self.report_unknown();
+        more
+    }
+
+    /// Names an instruction that the processor doesn't know, as long as there are few of them.
+    fn report_unknown(&mut self) {
+        let Some(unknown) = self.seam.take_unknown() else {
+            return;
+        };
+        if self.unknown_named < MAX_UNKNOWN_NAMED {
+            self.unknown_named += 1;
+            self.log(format_args!("{unknown}"));
+            if self.unknown_named == MAX_UNKNOWN_NAMED {
+                self.log(format_args!("further unknown instructions are not named"));
+            }
+        }
     }
 
     fn log(&mut self, text: fmt::Arguments<'_>) {

@@ -4,7 +4,7 @@
 //! for one turn; what makes it stop goes to the module, which lets it go on or returns from
 //! TDH.VP.ENTER. The end of the turn is an external interrupt. There is one logical processor.
 
-use crate::{MAX_VCPUS, Seam, processor};
+use crate::{MAX_VCPUS, Seam, UnknownInstruction, processor};
 use cpu::{CodeCache, CodeStorage, Controls, Cpu, Exit, Segment, Table, gpr, seg};
 use gpa::{Hpa, PAGE_SIZE};
 use hmac::{Hmac, Mac};
@@ -123,8 +123,7 @@ pub struct SoftwareMachine<'a, C> {
     report_key: [u8; 32],
     pub(crate) tsc_offset: u64,
     pub(crate) tsc_multiplier: u64,
-    unknown: u64,
-    last_unknown: Option<(u64, [u8; 15], cpu::Mnemonic)>,
+    unknown: Option<UnknownInstruction>,
 }
 
 impl<'a, C: Clock> SoftwareMachine<'a, C> {
@@ -148,8 +147,7 @@ impl<'a, C: Clock> SoftwareMachine<'a, C> {
             report_key,
             tsc_offset: 0,
             tsc_multiplier: 1 << 48,
-            unknown: 0,
-            last_unknown: None,
+            unknown: None,
         }
     }
 
@@ -219,12 +217,13 @@ impl<'a, C: Clock> cpu::Machine for SoftwareMachine<'a, C> {
         lies_in(self.shadow, table, PAGE_SIZE)
     }
     fn unknown_instruction(&mut self, rip: u64, bytes: &[u8], mnemonic: cpu::Mnemonic) {
-        self.unknown += 1;
-        let mut copy = [0; 15];
-        copy.iter_mut()
-            .zip(bytes)
-            .for_each(|(to, from)| *to = *from);
-        self.last_unknown = Some((rip, copy, mnemonic));
+        let mut all = [0; 15];
+        all.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        self.unknown = Some(UnknownInstruction {
+            rip,
+            bytes: all,
+            mnemonic,
+        });
     }
 }
 
@@ -277,12 +276,6 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
             .iter()
             .find(|slot| slot.tdvpr == tdvpr)
             .map(|slot| &slot.cpu)
-    }
-
-    /// The last instruction that the CPU did not know, if there was one since the last call:
-    /// its address, up to 15 bytes from there on, and its name.
-    pub fn take_unknown(&mut self) -> Option<(u64, [u8; 15], cpu::Mnemonic)> {
-        self.machine.last_unknown.take()
     }
 
     /// One turn of a vCPU; the registers with which TDH.VP.ENTER returns.
@@ -421,6 +414,10 @@ impl<C: Clock> Seam for SoftwareSeam<'_, C> {
 
     fn vm_forget(&mut self, vcpu: u64) {
         self.forget_plain(vcpu);
+    }
+
+    fn take_unknown(&mut self) -> Option<UnknownInstruction> {
+        self.machine.unknown.take()
     }
 
     fn set_tsc_frequency(&mut self, hz: u64) {

@@ -5,7 +5,7 @@ use ipc_mmu_tdx::{self as mmu, Pool, Pools, Step};
 use ipc_seamcall::{Call, Registers};
 use ipc_vmm_tdx as vmm;
 use pd_tdx::setup::ModuleInfo;
-use pd_tdx::{Seam, Tdx};
+use pd_tdx::{Seam, Tdx, UnknownInstruction};
 use ring::{Link, REGION_WORDS};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU32;
@@ -22,9 +22,13 @@ struct Scripted {
     made: Vec<u64>,
     entered: Vec<u64>,
     flushes: u32,
+    unknown: Option<UnknownInstruction>,
 }
 
 impl Seam for Scripted {
+    fn take_unknown(&mut self) -> Option<UnknownInstruction> {
+        self.unknown
+    }
     fn invept(&mut self) {
         self.flushes += 1;
     }
@@ -266,5 +270,28 @@ fn entering_twice_is_busy_and_a_kick_leaves() {
         };
         assert_eq!(ends.1.receive(), Some(Ok(returned)));
         assert!(!core.poll());
+    });
+}
+
+/// A guest full of unknown instructions fills no console.
+#[test]
+fn unknown_instructions_are_named_at_first() {
+    with_core(|core, ends| {
+        core.seam().unknown = Some(UnknownInstruction {
+            rip: 0x1234,
+            bytes: [0xc5; 15],
+            mnemonic: cpu::Mnemonic::Vaddps,
+        });
+        let mut lines = Vec::new();
+        for _ in 0..100 {
+            core.poll();
+            while let Some(Ok(ToConsole::Line(line))) = ends.0.receive() {
+                lines.push(line);
+            }
+        }
+        let expected = "unknown instruction Vaddps at 0x1234 (bytes c5 c5 ";
+        assert!(lines[0].starts_with(expected), "{}", lines[0]);
+        assert_eq!(lines.len(), 17);
+        assert!(lines[16].contains("not named"));
     });
 }

@@ -80,6 +80,11 @@ extern "C" fn td_main(gpa_width: u64) -> ! {
     touch_unaccepted();
     accept_by_small_pages();
     identify();
+    check(
+        exception::avx_is_invalid(),
+        "an AVX instruction gave no #UD, though XFAM has no AVX",
+    );
+    say!("AVX: #UD, as XFAM has none");
     report();
 
     say!("all done");
