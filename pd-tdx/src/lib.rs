@@ -277,6 +277,10 @@ impl<'a, S: Seam> Tdx<'a, S> {
                 let result = self.batch(Caller::Vmm, calls.iter().copied().map(mmu::Step::Call));
                 let _ = self.vmm.send(&vmm::ToVmm::BatchDone { id, result });
             }
+            vmm::ToTdx::Sweep { id, sweep } => {
+                let result = self.batch(Caller::Vmm, sweep.calls().map(mmu::Step::Call));
+                let _ = self.vmm.send(&vmm::ToVmm::BatchDone { id, result });
+            }
             // What is posted is looked at on every entry, and no vCPU is inside of its TD while
             // messages are served: knowing the vCPU is all there is to do.
             vmm::ToTdx::Notify { tdvpr } => {

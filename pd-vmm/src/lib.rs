@@ -46,7 +46,7 @@ use guest_image::GuestImage;
 use heapless::{String, Vec};
 use ipc_console::{FromConsole, MAX_BYTES, MAX_LINE, ToConsole};
 use ipc_vmm_mmu::ToVmm as FromMmu;
-use ipc_vmm_tdx::{Batch, Registers, ToTdx, ToVmm as FromTdx};
+use ipc_vmm_tdx::{Batch, Registers, Sweep, ToTdx, ToVmm as FromTdx};
 use lifecycle::Step;
 use memory::PhysMemory;
 use outcome::TEARDOWN_FAILED;
@@ -153,6 +153,12 @@ impl<H: Host> Context<'_, '_, H> {
     fn send_batch(&mut self, calls: Batch) -> Result<u32, SendError> {
         let id = self.id();
         self.links.tdx.send(&ToTdx::Batch { id, calls })?;
+        Ok(id)
+    }
+
+    fn send_sweep(&mut self, sweep: Sweep) -> Result<u32, SendError> {
+        let id = self.id();
+        self.links.tdx.send(&ToTdx::Sweep { id, sweep })?;
         Ok(id)
     }
 

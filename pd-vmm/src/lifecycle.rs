@@ -3,7 +3,7 @@
 //! ```text
 //! Create → MngCreate → KeyConfig → ControlPages → AddTdcs → SharedPage → Init → ReadTsc ×2
 //!   → AddSlot ×2 → { VcpuPages → CreateVcpu } × vCPUs
-//!   → { AddPages → Extend } × pages → Finalize → Finalized → ReadMrtd ×6 → Running
+//!   → { AddPages → Extend } × runs of pages → Finalize → Finalized → ReadMrtd ×6 → Running
 //!   → Leave → { FlushVcpu } × vCPUs → VpFlushDone → CacheWriteback → FreeHkid → Destroy → Gone
 //! ```
 //! A VM that is no TD takes fewer:
@@ -15,19 +15,19 @@
 use crate::posted;
 use crate::vm::Vm;
 use gpa::PAGE_SIZE;
-use guest_image::Segment;
-use guest_image::image::CHUNK;
+use guest_image::image::{CHUNK, RUN_PAGES};
 use guest_image::layout::{TOP_END, TOP_START};
+use guest_image::{Run, Segment};
 use ipc_vmm_mmu::{Kind, MAX_PAGES, ToMmu};
-use ipc_vmm_tdx::{Batch, Call};
+use ipc_vmm_tdx::{Batch, Call, MAX_SWEEP, Sweep};
 use tdx_abi::HostLeaf;
 use tdx_abi::field::{FieldId, id};
 
 /// Elements of MRTD: 48 bytes.
 pub const MRTD_WORDS: usize = 6;
-/// Pages that one request adds where nothing is measured: enough to be quick, few enough for
-/// progress to be seen.
-const PAGES_AT_ONCE: u64 = 256;
+/// Chunks of a page, each measured by one TDH.MR.EXTEND.
+const CHUNKS: u64 = PAGE_SIZE / CHUNK;
+const _: () = assert!(RUN_PAGES * CHUNKS <= MAX_SWEEP as u64);
 /// Process posted interrupts (SDM vol. 3, "Pin-Based VM-Execution Controls").
 const PIN_POSTED_INTERRUPTS: u64 = 1 << 7;
 
@@ -58,9 +58,9 @@ pub enum Step {
     VcpuPages,
     /// TDH.VP.CREATE to TDH.VP.WR for it.
     CreateVcpu,
-    /// TDH.MEM.PAGE.ADD, by pd-mmu.
+    /// TDH.MEM.PAGE.ADD of the run at the cursor, by pd-mmu.
     AddPages(Cursor),
-    /// TDH.MR.EXTEND of the page at the cursor.
+    /// TDH.MR.EXTEND of them.
     Extend(Cursor),
     /// No TD: the pages at the cursor are mapped by pd-mmu and filled.
     Load(Cursor),
@@ -114,15 +114,6 @@ impl Cursor {
             },
         }
     }
-
-    /// How many pages of the segment one request adds: one where it must be measured before the
-    /// next is added.
-    pub fn pages_at_once(self, segment: &Segment) -> u64 {
-        match segment.measured {
-            true => 1,
-            false => (segment.length / PAGE_SIZE - self.page).min(PAGES_AT_ONCE),
-        }
-    }
 }
 
 /// A request of a step.
@@ -133,6 +124,29 @@ pub enum Ask {
     Mmu(ToMmu),
     /// To pd-tdx; a single call is a batch of one.
     Tdx(Batch),
+    /// To pd-tdx.
+    Sweep(Sweep),
+}
+
+impl Ask {
+    /// How many SEAMCALLs it is.
+    pub fn calls(&self) -> usize {
+        match self {
+            Self::Mmu(_) => 0,
+            Self::Tdx(batch) => batch.len(),
+            Self::Sweep(sweep) => sweep.times.into(),
+        }
+    }
+
+    /// Number `index` of them.
+    pub fn call(&self, index: usize) -> Call {
+        match self {
+            Self::Tdx(batch) => batch.get(index).copied(),
+            Self::Sweep(sweep) => Some(sweep.from(index as u16).call),
+            Self::Mmu(_) => None,
+        }
+        .unwrap_or_default()
+    }
 }
 
 fn call(leaf: HostLeaf, rcx: u64, rdx: u64, r8: u64, r9: u64) -> Call {
@@ -199,13 +213,12 @@ impl Vm {
             }),
             Step::CreateVcpu => Some(Ask::Tdx(self.create_vcpu())),
             Step::AddPages(cursor) => {
-                let segment = self.image.segments().get(cursor.segment)?;
-                let at = cursor.page * PAGE_SIZE;
+                let run = self.run(cursor)?;
                 mmu(ToMmu::Populate {
                     vm,
-                    gpa: segment.gpa.get() + at,
-                    source: self.image_hpa + segment.offset + at,
-                    pages: cursor.pages_at_once(segment) as u32,
+                    gpa: run.gpa.get(),
+                    source: self.image_hpa + run.offset,
+                    pages: run.pages as u32,
                 })
             }
             Step::Load(cursor) => {
@@ -218,11 +231,12 @@ impl Vm {
                 })
             }
             Step::Extend(cursor) => {
-                let segment = self.image.segments().get(cursor.segment)?;
-                let gpa = segment.gpa.get() + cursor.page * PAGE_SIZE;
-                let chunks = (gpa..gpa + PAGE_SIZE).step_by(CHUNK as usize);
-                let extend = |chunk| call(HostLeaf::MrExtend, chunk, self.tdr, 0, 0);
-                Some(Ask::Tdx(chunks.map(extend).collect()))
+                let run = self.run(cursor)?;
+                Some(Ask::Sweep(Sweep {
+                    call: call(HostLeaf::MrExtend, run.gpa.get(), self.tdr, 0, 0),
+                    step: CHUNK,
+                    times: (run.pages * CHUNKS) as u16,
+                }))
             }
             Step::Finalize => one(HostLeaf::MrFinalize, self.tdr, 0),
             Step::Finalized => mmu(ToMmu::Finalized { vm }),
@@ -234,6 +248,11 @@ impl Vm {
             Step::FreeHkid => one(HostLeaf::MngKeyFreeid, self.tdr, 0),
             Step::Destroy => mmu(ToMmu::Destroy { vm }),
         }
+    }
+
+    /// The run of pages at the cursor; `None` behind the last.
+    pub(crate) fn run(&self, cursor: Cursor) -> Option<Run> {
+        self.image.segments().get(cursor.segment)?.run(cursor.page)
     }
 
     /// TDH.VP.CREATE, TDH.VP.ADDCX, TDH.VP.INIT and the fields of the VMCS that are the

@@ -157,6 +157,9 @@ impl Vm {
                 let left = batch.into_iter().skip(self.done).collect();
                 cx.send_batch(left).map(Waiting::Tdx)
             }
+            Some(Ask::Sweep(sweep)) => cx
+                .send_sweep(sweep.from(self.done as u16))
+                .map(Waiting::Tdx),
         };
         // A full ring is tried again at the next poll.
         if let Ok(waiting) = waiting {
@@ -303,16 +306,16 @@ impl Vm {
         }
     }
 
-    /// Takes the answer to the step's batch.
+    /// Takes the answer to the step's batch or sweep.
     pub fn batch_answered<H: Host>(&mut self, cx: &mut Context<'_, '_, H>, result: BatchResult) {
-        let Some(Ask::Tdx(batch)) = self.request() else {
+        let Some(ask) = self.request().filter(|ask| ask.calls() > 0) else {
             return cx.stray("pd-tdx");
         };
-        let left = batch.len() - self.done.min(batch.len());
+        let left = ask.calls().saturating_sub(self.done);
         let succeeded = usize::from(result.succeeded).min(left);
         if succeeded < left {
             self.done += succeeded;
-            return self.call_failed(cx, batch[self.done], result);
+            return self.call_failed(cx, ask.call(self.done), result);
         }
         let value = result.last.r8;
         match self.step {
@@ -339,7 +342,7 @@ impl Vm {
                     _ => Step::AddPages(Cursor::START),
                 });
             }
-            Step::Extend(cursor) => self.next_pages(cursor, 1),
+            Step::Extend(cursor) => self.next_pages(cursor),
             Step::Finalize => self.go(Step::Finalized),
             Step::ReadMrtd(word) => self.read_mrtd(cx, word, value),
             Step::FlushVcpu(vcpu) => self.go(Step::FlushVcpu(vcpu + 1)),
@@ -425,11 +428,10 @@ impl Vm {
     }
 
     fn pages_added<H: Host>(&mut self, cx: &mut Context<'_, '_, H>, cursor: Cursor) {
-        let Some(&segment) = self.image.segments().get(cursor.segment) else {
+        let Some(run) = self.run(cursor) else {
             return;
         };
-        let pages = cursor.pages_at_once(&segment);
-        self.pages_added += pages;
+        self.pages_added += run.pages;
         let all = self.image.page_count().max(1);
         let tenths = self.pages_added * 10 / all;
         if tenths > self.tenths {
@@ -441,15 +443,17 @@ impl Vm {
                 tenths * 10
             ));
         }
-        match segment.measured {
+        match run.measured {
             true => self.go(Step::Extend(cursor)),
-            false => self.next_pages(cursor, pages),
+            false => self.next_pages(cursor),
         }
     }
 
-    fn next_pages(&mut self, cursor: Cursor, pages: u64) {
-        if let Some(segment) = self.image.segments().get(cursor.segment) {
-            self.go(Step::AddPages(cursor.advance(segment, pages)));
+    fn next_pages(&mut self, cursor: Cursor) {
+        if let (Some(run), Some(segment)) =
+            (self.run(cursor), self.image.segments().get(cursor.segment))
+        {
+            self.go(Step::AddPages(cursor.advance(segment, run.pages)));
         }
     }
 

@@ -20,6 +20,8 @@ pub const MAX_GOAL: usize = 64;
 pub const HEADER_SIZE: usize = size_of::<WireHeader>();
 /// Bytes that one TDH.MR.EXTEND measures.
 pub const CHUNK: u64 = 256;
+/// Most pages of a [`Run`].
+pub const RUN_PAGES: u64 = 32;
 /// Segment flag: the pages' contents are measured (TDH.MR.EXTEND), not only their addresses.
 pub const MEASURED: u32 = 1;
 
@@ -80,26 +82,38 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The run that begins with page number `page` of the segment, `None` behind the last page.
+    pub fn run(&self, page: u64) -> Option<Run> {
+        let at = page.checked_mul(PAGE_SIZE)?;
+        let left = self.length.checked_sub(at)? / PAGE_SIZE;
+        (left > 0).then(|| Run {
+            gpa: Gpa::new(self.gpa.get() + at),
+            offset: self.offset + at,
+            pages: left.min(RUN_PAGES),
+            measured: self.measured,
+        })
+    }
+
     /// The segment's pages in build order.
-    pub fn pages(self) -> impl Iterator<Item = Page> {
-        (0..self.length)
-            .step_by(PAGE_SIZE as usize)
-            .map(move |at| Page {
-                gpa: Gpa::new(self.gpa.get() + at),
-                offset: self.offset + at,
-                measured: self.measured,
-            })
+    pub fn runs(self) -> impl Iterator<Item = Run> {
+        (0..self.length / PAGE_SIZE)
+            .step_by(RUN_PAGES as usize)
+            .filter_map(move |page| self.run(page))
     }
 }
 
-/// One 4 KiB page to be added to the TD.
+/// Pages that are added to the TD one after the other, then, where they are measured, measured
+/// one after the other, before the next run is added: few pages would mean many messages, many
+/// pages long ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Page {
-    /// Its guest physical address.
+pub struct Run {
+    /// The guest physical address of the first.
     pub gpa: Gpa,
     /// Where its contents are in the image, in bytes.
     pub offset: u64,
-    /// Whether its contents are measured.
+    /// How many 4 KiB pages.
+    pub pages: u64,
+    /// Whether their contents are measured.
     pub measured: bool,
 }
 
@@ -122,22 +136,16 @@ pub enum Step {
     },
 }
 
-impl Page {
-    /// The steps that build this page: the page is added, then, where it is measured, its
-    /// 16 chunks are, in ascending order, before the next page is added.
+impl Run {
+    /// The steps that build these pages.
     pub fn steps(self) -> impl Iterator<Item = Step> {
-        let chunks = if self.measured { PAGE_SIZE } else { 0 };
-        let add = Step::Add {
-            gpa: self.gpa,
-            offset: self.offset,
-        };
-        let extends = (0..chunks)
-            .step_by(CHUNK as usize)
-            .map(move |at| Step::Extend {
-                gpa: Gpa::new(self.gpa.get() + at),
-                offset: self.offset + at,
-            });
-        core::iter::once(add).chain(extends)
+        let bytes = self.pages * PAGE_SIZE;
+        let place = move |at| (Gpa::new(self.gpa.get() + at), self.offset + at);
+        let adds = (0..bytes).step_by(PAGE_SIZE as usize).map(place);
+        let measured = if self.measured { bytes } else { 0 };
+        let extends = (0..measured).step_by(CHUNK as usize).map(place);
+        adds.map(|(gpa, offset)| Step::Add { gpa, offset })
+            .chain(extends.map(|(gpa, offset)| Step::Extend { gpa, offset }))
     }
 }
 
@@ -298,8 +306,8 @@ impl GuestImage {
         &self.segments
     }
     /// All pages in build order: segment after segment, ascending addresses.
-    pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
-        self.segments.iter().flat_map(|segment| segment.pages())
+    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        self.segments.iter().flat_map(|segment| segment.runs())
     }
     /// Number of pages.
     pub fn page_count(&self) -> u64 {

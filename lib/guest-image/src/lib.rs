@@ -3,7 +3,7 @@
 //! A guest image is one file. The packer (`guest-pack`) writes it, pd-vmm reads it from the
 //! `guest_image` memory region and builds the TD from it, and the packer predicts the TD's
 //! MRTD from it. The order in which pages are added and measured is defined once, here
-//! ([`GuestImage::pages`] and [`Page::steps`]).
+//! ([`GuestImage::runs`] and [`Run::steps`]).
 //!
 //! ```text
 //! offset 0      header      magic, version, TD parameters, name, goal
@@ -27,5 +27,5 @@ pub mod launch;
 pub mod layout;
 pub mod ports;
 
-pub use image::{GuestImage, ImageError, MemoryDesign, Page, Segment, Step};
+pub use image::{GuestImage, ImageError, MemoryDesign, Run, Segment, Step};
 pub use layout::{MemorySize, MemorySizeError};

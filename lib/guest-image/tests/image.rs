@@ -2,9 +2,9 @@
 
 use gpa::{Gpa, PAGE_SIZE};
 use guest_image::build::{self, Contents, Parameters};
-use guest_image::image::{HEADER_SIZE, MAX_SEGMENTS, SegmentProblem};
+use guest_image::image::{HEADER_SIZE, MAX_SEGMENTS, RUN_PAGES, SegmentProblem};
 use guest_image::layout::{MIB, MemorySize, TOP_END, TOP_START};
-use guest_image::{GuestImage, ImageError, MemoryDesign, Step};
+use guest_image::{GuestImage, ImageError, MemoryDesign, Segment, Step};
 use proptest::prelude::*;
 
 fn parameters() -> Parameters {
@@ -52,18 +52,15 @@ fn there_and_back() {
     assert_eq!(image.design(), parameters().design);
     assert_eq!((image.name(), image.goal()), ("test", "all done"));
     assert_eq!(image.page_count(), 4);
-    let pages: Vec<_> = image
-        .pages()
-        .map(|p| (p.gpa.get(), p.offset, p.measured))
+    let runs: Vec<_> = image
+        .runs()
+        .map(|r| (r.gpa.get(), r.offset, r.pages, r.measured))
         .collect();
-    let low = 16 * MIB;
     assert_eq!(
-        pages,
+        runs,
         [
-            (low, 0x1000, false),
-            (low + 0x1000, 0x2000, false),
-            (low + 0x2000, 0x3000, false),
-            (TOP_END - 0x1000, 0x4000, true),
+            (16 * MIB, 0x1000, 3, false),
+            (TOP_END - 0x1000, 0x4000, 1, true),
         ]
     );
     assert_eq!(bytes[0x3000], (2 * 4096 % 251) as u8);
@@ -74,7 +71,7 @@ fn there_and_back() {
 fn a_measured_page_is_added_then_extended_in_order() {
     let bytes = image();
     let image = GuestImage::parse(&bytes).unwrap();
-    let steps: Vec<_> = image.pages().flat_map(|p| p.steps()).collect();
+    let steps: Vec<_> = image.runs().flat_map(|r| r.steps()).collect();
     assert_eq!(steps.len(), 3 + 1 + 16);
     let gpa = TOP_END - 4096;
     let at = |n: u64| (Gpa::new(gpa + n), 0x4000 + n);
@@ -84,6 +81,44 @@ fn a_measured_page_is_added_then_extended_in_order() {
     for n in 0..16 {
         let (gpa, offset) = at(n as u64 * 256);
         assert_eq!(steps[4 + n], Step::Extend { gpa, offset });
+    }
+}
+
+#[test]
+fn a_run_is_added_before_it_is_measured() {
+    let segment = |pages| Segment {
+        gpa: Gpa::new(MIB),
+        offset: 0x7000,
+        length: pages * PAGE_SIZE,
+        measured: true,
+    };
+    for pages in [
+        1,
+        RUN_PAGES - 1,
+        RUN_PAGES,
+        RUN_PAGES + 1,
+        3 * RUN_PAGES + 5,
+    ] {
+        let mut added = 0;
+        let mut measured = 0;
+        for step in segment(pages).runs().flat_map(|run| run.steps()) {
+            match step {
+                Step::Add { gpa, offset } => {
+                    assert_eq!(measured % (RUN_PAGES * PAGE_SIZE), 0);
+                    assert_eq!((gpa.get(), offset), (MIB + added, 0x7000 + added));
+                    added += PAGE_SIZE;
+                }
+                Step::Extend { gpa, offset } => {
+                    let run_ends = added % (RUN_PAGES * PAGE_SIZE) == 0;
+                    assert!(run_ends || added == pages * PAGE_SIZE);
+                    assert_eq!((gpa.get(), offset), (MIB + measured, 0x7000 + measured));
+                    measured += 256;
+                }
+            }
+        }
+        assert_eq!((added, measured), (pages * PAGE_SIZE, pages * PAGE_SIZE));
+        assert_eq!(segment(pages).run(pages), None);
+        assert_eq!(segment(pages).run(u64::MAX), None);
     }
 }
 
@@ -191,12 +226,14 @@ proptest! {
         bytes.resize(length as usize, 0);
         if let Ok(image) = GuestImage::parse(&bytes) {
             let mut from = 0;
-            for page in image.pages() {
-                prop_assert!(page.gpa.is_aligned(PAGE_SIZE) && page.gpa.get() >= from);
-                from = page.gpa.get() + PAGE_SIZE;
-                prop_assert!(from <= image.memory().bytes() || page.gpa.get() >= TOP_START);
-                prop_assert!(page.offset >= PAGE_SIZE && page.offset % PAGE_SIZE == 0);
-                prop_assert!(page.offset + PAGE_SIZE <= length);
+            for run in image.runs() {
+                prop_assert!(run.gpa.is_aligned(PAGE_SIZE) && run.gpa.get() >= from);
+                prop_assert!((1..=RUN_PAGES).contains(&run.pages));
+                let bytes = run.pages * PAGE_SIZE;
+                from = run.gpa.get() + bytes;
+                prop_assert!(from <= image.memory().bytes() || run.gpa.get() >= TOP_START);
+                prop_assert!(run.offset >= PAGE_SIZE && run.offset % PAGE_SIZE == 0);
+                prop_assert!(run.offset + bytes <= length);
             }
             prop_assert_eq!(from, TOP_END);
         }

@@ -42,7 +42,7 @@ fn a_td_is_built_as_the_image_says() {
 
     // The pages, in the order that the image format defines.
     let image = GuestImage::parse(&image(2, GOAL)).unwrap();
-    let steps: Vec<ImageStep> = image.pages().flat_map(|page| page.steps()).collect();
+    let steps: Vec<ImageStep> = image.runs().flat_map(|run| run.steps()).collect();
     let mut built = Vec::new();
     for event in &machine.events {
         match *event {
@@ -54,13 +54,11 @@ fn a_td_is_built_as_the_image_says() {
             })),
             Event::Call(call) if call.rax as u16 == HostLeaf::MrExtend.number() => {
                 assert_eq!(call.rdx, TDR);
-                // An extension has no source: the page was just added.
-                let Some(&ImageStep::Add { gpa, offset }) = built
-                    .iter()
-                    .rev()
-                    .find(|s| matches!(s, ImageStep::Add { .. }))
-                else {
-                    panic!("extended before anything was added");
+                // An extension has no source: the page was added before.
+                let Some(&ImageStep::Add { gpa, offset }) = built.iter().find(
+                    |s| matches!(s, ImageStep::Add { gpa, .. } if gpa.get() == call.rcx & !0xfff),
+                ) else {
+                    panic!("extended before it was added");
                 };
                 built.push(ImageStep::Extend {
                     gpa: Gpa::new(call.rcx),

@@ -351,6 +351,14 @@ impl Machine {
                     result: self.make(&calls),
                 }
             }
+            ToTdx::Sweep { id, sweep } => {
+                let calls: Vec<Call> = sweep.calls().collect();
+                assert_eq!(calls.len(), usize::from(sweep.times));
+                FromTdx::BatchDone {
+                    id,
+                    result: self.make(&calls),
+                }
+            }
         };
         self.tdx.send(&answer).unwrap();
         true

@@ -14,7 +14,7 @@ pub type Mrtd = [u8; 48];
 /// # Panics
 /// When `image` wasn't parsed from `bytes`.
 pub fn mrtd(image: &GuestImage, bytes: &[u8]) -> Mrtd {
-    of_steps(image.pages().flat_map(|page| page.steps()), bytes)
+    of_steps(image.runs().flat_map(|run| run.steps()), bytes)
 }
 
 /// The MRTD after these steps.

@@ -4,19 +4,20 @@
 use gpa::Gpa;
 use guest_image::build::{self, Contents, Parameters};
 use guest_image::layout::{MIB, MemorySize, TOP_END};
-use guest_image::{GuestImage, MemoryDesign, Page, Step};
+use guest_image::{GuestImage, MemoryDesign, Run, Step};
 use guest_pack::measure;
 use sha2::{Digest, Sha384};
 
-fn hex_of(pages: &[Page], contents: &[u8]) -> String {
+fn hex_of(pages: &[Run], contents: &[u8]) -> String {
     let steps = pages.iter().flat_map(|page| page.steps());
     measure::hex(&measure::of_steps(steps, contents))
 }
 
-fn page(gpa: u64, measured: bool) -> Page {
-    Page {
+fn page(gpa: u64, measured: bool) -> Run {
+    Run {
         gpa: Gpa::new(gpa),
         offset: 0,
+        pages: 1,
         measured,
     }
 }
@@ -67,11 +68,11 @@ fn a_whole_image() {
     let contents = [
         Contents {
             gpa: Gpa::new(0x5000),
-            bytes: vec![0xa5; 5000],
+            bytes: (0..300_000).map(|n| (n / 256) as u8).collect(),
             measured: true,
         },
         Contents {
-            gpa: Gpa::new(0x9000),
+            gpa: Gpa::new(0x9_0000),
             bytes: vec![0x5a; 4096],
             measured: false,
         },
@@ -94,12 +95,14 @@ fn a_whole_image() {
         block
     };
     for c in &contents {
-        for (n, page) in c.bytes.chunks(4096).enumerate() {
-            let gpa = c.gpa.get() + 4096 * n as u64;
-            hashed.extend(block("MEM.PAGE.ADD", gpa));
-            let mut page = page.to_vec();
-            page.resize(4096, 0);
-            for (m, chunk) in page.chunks(256).enumerate().filter(|_| c.measured) {
+        let mut bytes = c.bytes.clone();
+        bytes.resize(bytes.len().next_multiple_of(4096), 0);
+        for (n, run) in bytes.chunks(32 * 4096).enumerate() {
+            let gpa = c.gpa.get() + 32 * 4096 * n as u64;
+            for page in 0..run.len() as u64 / 4096 {
+                hashed.extend(block("MEM.PAGE.ADD", gpa + 4096 * page));
+            }
+            for (m, chunk) in run.chunks(256).enumerate().filter(|_| c.measured) {
                 hashed.extend(block("MR.EXTEND", gpa + 256 * m as u64));
                 hashed.extend(chunk);
             }
@@ -110,7 +113,7 @@ fn a_whole_image() {
 
     // A changed byte of a measured page changes it; one of an added page doesn't.
     let offset = |wanted: u64| {
-        let mut steps = image.pages().flat_map(|p| p.steps());
+        let mut steps = image.runs().flat_map(|r| r.steps());
         steps
             .find_map(|s| match s {
                 Step::Add { gpa, offset } if gpa.get() == wanted => Some(offset as usize),
@@ -118,7 +121,7 @@ fn a_whole_image() {
             })
             .unwrap()
     };
-    for (gpa, same) in [(0x5000, false), (0x9000, true), (TOP_END - 4096, false)] {
+    for (gpa, same) in [(0x5000, false), (0x9_0000, true), (TOP_END - 4096, false)] {
         let mut changed = bytes.clone();
         changed[offset(gpa) + 77] ^= 1;
         assert_eq!(

@@ -84,7 +84,7 @@ fn hello() {
     let launch = launch(&image);
     assert_eq!((launch.vcpus, launch.kernel_entry), (2, 0));
     assert!(launch.added.is_empty());
-    assert!(parsed.pages().all(|p| p.measured));
+    assert!(parsed.segments().iter().all(|s| s.measured));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_kernel_that_unpacks_itself() {
         Some(&b"words\0"[..])
     );
     assert_eq!(at(&image, layout::ACPI.get(), 8), Some(&b"RSD PTR "[..]));
-    assert!(parsed.pages().all(|p| p.measured));
+    assert!(parsed.segments().iter().all(|s| s.measured));
 }
 
 #[test]

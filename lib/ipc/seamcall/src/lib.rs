@@ -1,4 +1,4 @@
-//! A SEAMCALL as a message, and a batch of them: the register-level ABI between the domains.
+//! A SEAMCALL as a message, and many of them: the register-level ABI between the domains.
 //!
 //! Nothing here is trusted by the receiver: pd-tdx asks its leaf firewall about every leaf, and
 //! the TDX module checks every operand.
@@ -66,7 +66,44 @@ impl From<Call> for Registers {
 /// Calls made in order; the first that does not succeed ends the batch.
 pub type Batch = Vec<Call, MAX_BATCH>;
 
-/// How a batch (or a program of pd-mmu's) ended.
+/// The most calls of one [`Sweep`]: some milliseconds of the TDX module's time.
+pub const MAX_SWEEP: u16 = 512;
+
+/// One call for a row of operands: RCX ascends. Made in order; the first that does not succeed
+/// ends the sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The first call.
+    pub call: Call,
+    /// How much RCX grows from one call to the next.
+    pub step: u64,
+    /// How many calls; those beyond [`MAX_SWEEP`] are not made.
+    pub times: u16,
+}
+
+impl Sweep {
+    /// The calls.
+    pub fn calls(self) -> impl Iterator<Item = Call> {
+        (0..self.times.min(MAX_SWEEP)).map(move |n| self.from(n).call)
+    }
+
+    /// What is left of it after the first `done` calls.
+    pub const fn from(self, done: u16) -> Self {
+        Self {
+            call: Call {
+                rcx: self
+                    .call
+                    .rcx
+                    .wrapping_add(self.step.wrapping_mul(done as u64)),
+                ..self.call
+            },
+            times: self.times.saturating_sub(done),
+            ..self
+        }
+    }
+}
+
+/// How a batch, a sweep or a program of pd-mmu's ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchResult {
     /// Calls (or steps) that succeeded, from the first on.

@@ -8,7 +8,7 @@
 // Messages live on the stack for a moment; there is no heap to box the long ones.
 #![allow(clippy::large_enum_variant)]
 
-pub use ipc_seamcall::{Batch, BatchResult, Call, MAX_BATCH, Registers};
+pub use ipc_seamcall::{Batch, BatchResult, Call, MAX_BATCH, MAX_SWEEP, Registers, Sweep};
 use serde::{Deserialize, Serialize};
 
 /// What a vCPU of a VM that is no TD is entered with: what the host sets in its VMCS.
@@ -66,6 +66,13 @@ pub enum ToTdx {
         id: u32,
         /// The calls.
         calls: Batch,
+    },
+    /// Make one call for a row of operands; answered by one [`ToVmm::BatchDone`].
+    Sweep {
+        /// Comes back in the answer.
+        id: u32,
+        /// The calls.
+        sweep: Sweep,
     },
     /// The posted-interrupt notification for the vCPU of this TDVPR page (host physical
     /// address): what is posted in its descriptor is delivered without leaving the TD.
@@ -136,9 +143,9 @@ pub enum ToVmm {
         /// The leaf.
         leaf: u16,
     },
-    /// A batch ended.
+    /// A batch or a sweep ended.
     BatchDone {
-        /// The id of the batch.
+        /// The id of it.
         id: u32,
         /// How it ended.
         result: BatchResult,
