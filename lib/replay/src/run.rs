@@ -6,8 +6,8 @@ use std::path::Path;
 
 use gpa::Hpa;
 use memory::PhysMemory;
-use tdx_abi::{FieldId, field::id};
-use tdx_module::{GuestOutcome, LockMode, LockName, Module, Regs, SeamOutcome, VmExit, reg};
+use tdx_abi::{FieldId, HostLeaf, field::id};
+use tdx_module::{Field, GuestOutcome, LockMode, LockName, Module, Regs, SeamOutcome, VmExit, reg};
 
 use crate::cpu::PlainCpu;
 use crate::machine::{FIRST_TICK, Recorded, Tables, platform};
@@ -172,6 +172,21 @@ impl Replay<'_> {
             .force_lock(&self.machine, name, held.then_some(mode));
     }
 
+    /// After TDH.VP.WR of guest state the virtual CPU starts from what TDVPS holds.
+    fn forget_state(&mut self, given: &Named, answer: &Regs) {
+        const GUEST_STATE: std::ops::Range<u32> = 0x10..0x20;
+        let of = |name| given.get(name).map_or(0, |h: &trace::Hex| h.0);
+        let field = FieldId(of("rdx"));
+        let code = field.field_code();
+        let guest_state = match field.class_code() {
+            0 => Field::VMCS.iter().any(|&f| f as u32 == code),
+            class => GUEST_STATE.contains(&class),
+        };
+        if of("rax") == HostLeaf::VpWr as u64 && answer[reg::RAX] == 0 && guest_state {
+            self.cpus.remove(&of("rcx"));
+        }
+    }
+
     fn call(&mut self, event: &Event) -> Option<Happened> {
         self.machine.tsc += TICKS;
         self.machine.polls = 0;
@@ -183,7 +198,10 @@ impl Replay<'_> {
             merge(&mut regs, &event.r#in);
             let outcome = self.module.seamcall(event.lp, &mut regs, &mut self.machine);
             let entry = match outcome {
-                SeamOutcome::Done => return Some(Happened::Out(regs)),
+                SeamOutcome::Done => {
+                    self.forget_state(&event.r#in, &regs);
+                    return Some(Happened::Out(regs));
+                }
                 SeamOutcome::Entered(entry) => entry,
             };
             let cpu = self.cpus.entry(entry.tdvpr).or_insert_with(|| {
@@ -208,6 +226,7 @@ impl Replay<'_> {
                 gpa: exit.gpa.0,
                 gla: exit.gla.0,
                 interruption: exit.intr.0 as u32,
+                instruction_length: exit.len,
                 ..VmExit::default()
             };
             self.module.td_exit(event.lp, &mut self.machine, cpu, exit)

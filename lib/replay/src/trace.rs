@@ -91,6 +91,9 @@ pub struct ExitInfo {
     pub gla: Hex,
     /// Interruption information.
     pub intr: Hex,
+    /// Instruction length in bytes; older traces do not say.
+    #[serde(default)]
+    pub len: u32,
 }
 
 /// One line.

@@ -118,4 +118,6 @@ pub mod ept_violation {
     pub const FETCH: u64 = 1 << 2;
     /// The guest linear address is valid.
     pub const GLA_VALID: u64 = 1 << 7;
+    /// It was an access to a shadow stack.
+    pub const SHADOW_STACK: u64 = 1 << 13;
 }

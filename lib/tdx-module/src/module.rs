@@ -73,6 +73,8 @@ pub(crate) struct Lp {
     pub regs: Regs,
     /// TDVPR of the last vCPU that entered.
     pub last_tdvpr: u64,
+    /// TSC when it entered.
+    pub entry_tsc: u64,
     /// RIP when it entered.
     pub entry_rip: u64,
     /// An exit with a bus lock was handled inside.
@@ -201,6 +203,7 @@ impl Module {
                 tdr: 0,
                 regs: Regs([0; 16]),
                 last_tdvpr: 0,
+                entry_tsc: 0,
                 entry_rip: 0,
                 bus_lock: false,
             }; MAX_LPS],

@@ -313,6 +313,12 @@ pub mod last_exit {
 /// "Not associated with any LP".
 pub const NO_LP: u32 = u32::MAX;
 
+/// The XSAVE header in TDVPS.
+const XSTATE_BV: u64 = 0x3200;
+const XCOMP_BV: u64 = 0x3208;
+/// XCOMP_BV: the compacted format.
+const COMPACT: u64 = 1 << 63;
+
 /// A vCPU, spread over TDVPR and its TDCX pages.
 #[derive(Clone, Copy)]
 pub struct Tdvps<M> {
@@ -373,6 +379,12 @@ impl<M: PhysMemory + Copy> Tdvps<M> {
         hp_busy_start, set_hp_busy_start: read_u64, write_u64, u64, 0x200;
         /// Whether it was.
         hp_busy, set_hp_busy: read_u8, write_u8, u8, 0x208;
+        /// A VM exit happened (VM_LAUNCHED).
+        launched, set_launched: read_u8, write_u8, u8, 0x21a;
+        /// The VMCS has what depends on the LP (LP_DEPENDENT_HPA_UPDATED).
+        lp_state_written, set_lp_state_written: read_u8, write_u8, u8, 0x21e;
+        /// The VMCS has what depends on the module (MODULE_DEPENDENT_FIELDS_UPDATED).
+        module_state_written, set_module_state_written: read_u8, write_u8, u8, 0x222;
         /// VE_INFO.VALID.
         ve_valid, set_ve_valid: read_u32, write_u32, u32, 4;
     }
@@ -390,6 +402,23 @@ impl<M: PhysMemory + Copy> Tdvps<M> {
     pub fn set_gpr(&self, index: usize, value: u64) {
         self.memory
             .write_u64(self.at(0x980 + 8 * (index as u64 & 15)), value);
+    }
+    /// Whether XRSTORS would take the saved extended state (SDM volume 1, 13.12).
+    pub fn can_restore_extended_state(&self) -> bool {
+        let (xstate, xcomp) = (self.word(XSTATE_BV), self.word(XCOMP_BV));
+        xcomp & COMPACT != 0
+            && xcomp & !COMPACT & !self.xfam() == 0
+            && xstate & !xcomp == 0
+            && (0..6).all(|i| self.word(XCOMP_BV + 8 + 8 * i) == 0)
+    }
+    /// What XSAVES with all of XFAM leaves in the header.
+    pub fn set_extended_state_saved(&self) {
+        self.set_word(XCOMP_BV, COMPACT | self.xfam());
+        self.set_word(XSTATE_BV, self.word(XSTATE_BV) & self.xfam());
+    }
+    /// The host gave XMM registers: they are not in their initial state.
+    pub fn set_sse_in_use(&self) {
+        self.set_word(XSTATE_BV, self.word(XSTATE_BV) | 2);
     }
     /// An 8-byte word of TDVPS.
     pub fn word(&self, offset: u64) -> u64 {

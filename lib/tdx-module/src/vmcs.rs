@@ -24,7 +24,16 @@ pub(crate) mod code {
     pub const EXIT_CONTROLS: u32 = 0x400c;
     pub const ENTRY_CONTROLS: u32 = 0x4012;
     pub const PROC_BASED2: u32 = 0x401e;
+    pub const ENTRY_INTERRUPTION: u32 = 0x4016;
+    pub const ENTRY_ERROR_CODE: u32 = 0x4018;
+    pub const FAULT_CODE_MASK: u32 = 0x4006;
+    pub const FAULT_CODE_MATCH: u32 = 0x4008;
     pub const EXIT_REASON: u32 = 0x4402;
+    pub const EXIT_INTERRUPTION: u32 = 0x4404;
+    pub const EXIT_ERROR_CODE: u32 = 0x4406;
+    pub const INSTRUCTION_LENGTH: u32 = 0x440c;
+    pub const INSTRUCTION_INFO: u32 = 0x440e;
+    pub const GUEST_LINEAR: u32 = 0x640a;
     pub const EXIT_QUALIFICATION: u32 = 0x6400;
     pub const GUEST_PHYSICAL: u32 = 0x2400;
     pub const VIRTUAL_APIC: u32 = 0x2012;

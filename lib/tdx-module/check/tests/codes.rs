@@ -45,10 +45,6 @@ const NOT_RETURNED: &[(&str, &str)] = &[
         "needs a platform with that bit set",
     ),
     (
-        "METADATA_FIRST_FIELD_ID_IN_CONTEXT",
-        "in the whole set of traces, not in the cut",
-    ),
-    (
         "METADATA_LIST_OVERFLOW",
         "in the whole set of traces, not in the cut",
     ),
@@ -60,7 +56,6 @@ const NOT_RETURNED: &[(&str, &str)] = &[
         "NON_RECOVERABLE_TD_WRONG_APIC_MODE",
         "needs a machine in xAPIC mode",
     ),
-    ("NO_VALID_VE_INFO", "no test asks for VE_INFO without a #VE"),
     (
         "OPERAND_BUSY_HOST_PRIORITY",
         "needs a host and a guest that contend",

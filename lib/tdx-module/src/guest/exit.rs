@@ -11,9 +11,15 @@ use super::{ExitInfo, Guest, GuestOutcome};
 use crate::call;
 use crate::host::{EPF_LIST, EPF_LIST_LEN};
 use crate::machine::{Event, Field, Machine, VcpuState, reg::*};
+use crate::vmcs::{self, code};
 
 /// EPT violations at one RIP before the addresses are kept (zero-step defence).
 const EPF_THRESHOLD: u8 = 6;
+
+/// In the exit reason: the VM entry failed.
+const ENTRY_FAILURE: u32 = 1 << 31;
+/// Blocking by NMI in the interruptibility state.
+pub(crate) const BLOCKED_BY_NMI: u64 = 1 << 3;
 
 const CR0_PE: u64 = 1 << 0;
 const CR0_NE: u64 = 1 << 5;
@@ -50,6 +56,9 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
     pub fn handle(&mut self) -> GuestOutcome {
         let tsc = self.machine.tsc();
         self.vp.set_last_exit_tsc(tsc);
+        if self.exit.reason & ENTRY_FAILURE == 0 {
+            self.vp.set_launched(1);
+        }
         if self.tdr.fatal() != 0 {
             let dead = Status::NON_RECOVERABLE_TD_NON_ACCESSIBLE;
             return self.exit_to_host(dead, self.info_with_event());
@@ -57,49 +66,104 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         if self.exit.reason >> 26 & 1 != 0 {
             self.module.lps[self.lp].bus_lock = true;
         }
+        if self.exit.reason & ENTRY_FAILURE != 0 {
+            return self.entry_failure();
+        }
         if self.vcpu.get(Field::Rip) != self.module.lps[self.lp].entry_rip {
             self.vp.set_epf_count(0);
             self.vp.set_epf_stepping(0);
         }
         let outcome = self.by_reason();
-        let inside = self.module.lps[self.lp].inside != 0;
-        if inside && self.module.lps[self.lp].bus_lock && outcome != GuestOutcome::Retry {
-            let info = ExitInfo {
+        if self.module.lps[self.lp].inside == 0 {
+            return outcome;
+        }
+        self.before_return(outcome)
+    }
+
+    /// The CPU refused the guest's state, or met a machine check when it loaded it.
+    fn entry_failure(&mut self) -> GuestOutcome {
+        if self.exit.reason & 0xffff == reason::FAILED_VMENTER_MC {
+            let dead = Status::NON_RECOVERABLE_TD_NON_ACCESSIBLE;
+            return self.exit_to_host(dead, self.info());
+        }
+        self.unexpected()
+    }
+
+    /// What is left to do when an exit was handled and the guest is to go on.
+    fn before_return(&mut self, outcome: GuestOutcome) -> GuestOutcome {
+        const RESUME_FLAG: u64 = 1 << 16;
+        let event = match outcome {
+            GuestOutcome::Inject(event) => Some(event),
+            _ => None,
+        };
+        if event.is_some_and(|e| e != Event::NMI) {
+            let flags = self.vcpu.get(Field::Rflags);
+            self.vcpu.set(Field::Rflags, flags | RESUME_FLAG);
+        }
+        let info = if self.module.lps[self.lp].bus_lock {
+            ExitInfo {
                 reason: reason::BUS_LOCK,
                 ..ExitInfo::default()
-            };
-            return self.exit_to_host(Status::SUCCESS, info);
+            }
+        } else if let Some(event) = event.filter(|&e| self.is_intercepted(e)) {
+            ExitInfo {
+                reason: reason::EXCEPTION_OR_NMI,
+                interruption: event.info,
+                ..ExitInfo::default()
+            }
+        } else {
+            return outcome;
+        };
+        if let Some(event) = event {
+            // It is delivered when the vCPU is entered again.
+            vmcs::write(self.vp, code::ENTRY_INTERRUPTION, u64::from(event.info));
+            let error = u64::from(event.error_code);
+            vmcs::write(self.vp, code::ENTRY_ERROR_CODE, error);
         }
-        outcome
+        self.exit_to_host(Status::SUCCESS, info)
+    }
+
+    /// Whether the debugger of a debug TD asked to see an exception.
+    fn is_intercepted(&self, event: Event) -> bool {
+        const PAGE_FAULT: u8 = 14;
+        const HARDWARE_EXCEPTION: u32 = 3;
+        let asked = vmcs::read(self.vp, code::EXCEPTION_BITMAP) >> (event.vector() & 31) & 1 != 0;
+        if !asked || !self.tdcs.is_debug() || event.info >> 8 & 7 != HARDWARE_EXCEPTION {
+            return false;
+        }
+        let mask = vmcs::read(self.vp, code::FAULT_CODE_MASK);
+        let fault = u64::from(self.exit.error_code);
+        event.vector() != PAGE_FAULT || fault & mask == vmcs::read(self.vp, code::FAULT_CODE_MATCH)
     }
 
     fn by_reason(&mut self) -> GuestOutcome {
         use reason::*;
         match self.exit.reason & 0xffff {
             TDCALL => self.handle_tdcall(),
+            // In VE_INFO without the flags of the exit reason.
             CPUID_INSTRUCTION => {
                 let done = self.cpuid();
-                self.emulated(done, 0)
+                self.emulated(done, CPUID_INSTRUCTION, 0)
             }
             MSR_READ => {
                 let done = self.rdmsr();
-                self.emulated(done, 0)
+                self.emulated(done, self.exit.reason, 0)
             }
             MSR_WRITE => {
                 let done = self.wrmsr();
-                self.emulated(done, 0)
+                self.emulated(done, self.exit.reason, 0)
             }
             XSETBV_INSTRUCTION => {
                 let done = self.xsetbv();
-                self.emulated(done, 0)
+                self.emulated(done, self.exit.reason, 0)
             }
             CR_ACCESS => match self.cr_access() {
-                Some(done) => self.emulated(done, self.exit.qualification),
+                Some(done) => self.emulated(done, CR_ACCESS, self.exit.qualification),
                 None => self.unexpected(),
             },
             IO_INSTRUCTION | HLT_INSTRUCTION | INVD_INSTRUCTION | VMCALL_INSTRUCTION
             | WBINVD_INSTRUCTION | MWAIT_INSTRUCTION | MONITOR_INSTRUCTION | PCONFIG
-            | APIC_WRITE => self.emulated(Emulated::Ve, self.exit.qualification),
+            | APIC_WRITE => self.emulated(Emulated::Ve, self.exit.reason, self.exit.qualification),
             GETSEC_INSTRUCTION
             | RSM_INSTRUCTION
             | VMCLEAR_INSTRUCTION
@@ -121,6 +185,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
             ENQCMD_PASID_TRANSLATION_FAILURE => GuestOutcome::Inject(Event::GP),
             TASK_SWITCH | BUS_LOCK | INIT_EVENT => self.exit_to_host(Status::SUCCESS, self.info()),
             NOTIFICATION => {
+                self.block_nmi_again();
                 let status = if self.exit.qualification & 1 != 0 {
                     Status::NON_RECOVERABLE_TD
                 } else {
@@ -149,7 +214,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         }
     }
 
-    fn emulated(&mut self, done: Emulated, qualification: u64) -> GuestOutcome {
+    fn emulated(&mut self, done: Emulated, reason: u32, qualification: u64) -> GuestOutcome {
         match done {
             Emulated::Done => {
                 self.advance_rip();
@@ -157,7 +222,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
             }
             Emulated::Gp => GuestOutcome::Inject(Event::GP),
             Emulated::Ve => {
-                let event = self.inject_ve(self.exit.reason, qualification, 0, 0);
+                let event = self.inject_ve(reason, qualification, 0, 0);
                 GuestOutcome::Inject(event)
             }
         }
@@ -177,10 +242,12 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         const NMI: u32 = 2;
         const MACHINE_CHECK: u32 = 18;
         let info = self.info_with_event();
-        let status = if self.exit.interruption >> 8 & 7 == NMI || self.tdcs.is_debug() {
+        let status = if self.exit.interruption >> 8 & 7 == NMI {
             Status::SUCCESS
         } else if self.exit.interruption & 0xff == MACHINE_CHECK {
             Status::NON_RECOVERABLE_TD_NON_ACCESSIBLE
+        } else if self.tdcs.is_debug() {
+            Status::SUCCESS
         } else {
             Status::NON_RECOVERABLE_TD
         };
@@ -195,11 +262,23 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         GuestOutcome::Resume
     }
 
+    /// NMIs stay blocked where the exit happened in the IRET that would have unblocked them.
+    fn block_nmi_again(&mut self) {
+        const UNBLOCKED_BY_IRET: u64 = 1 << 12;
+        if self.exit.qualification & UNBLOCKED_BY_IRET != 0 {
+            let blocking = self.vcpu.get(Field::Interruptibility);
+            self.vcpu
+                .set(Field::Interruptibility, blocking | BLOCKED_BY_NMI);
+        }
+    }
+
     fn ept_violation(&mut self) -> GuestOutcome {
+        self.block_nmi_again();
         let (gpa, gla) = (self.exit.gpa, self.exit.gla);
         let qualification = self.exit.qualification;
         let width = if self.tdcs.gpaw() { 52 } else { 48 };
-        if gpa >> width != 0 && qualification & ept_violation::GLA_VALID != 0 {
+        let physical = gpa & ((1 << self.module.platform.max_pa) - 1);
+        if physical >> width != 0 && qualification & ept_violation::GLA_VALID != 0 {
             return self.reserved_bit_fault();
         }
         if self.is_shared(gpa) {
@@ -244,8 +323,9 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         let user = u32::from(self.cpl() == 3);
         let write = u32::from(q & ept_violation::WRITE != 0);
         let fetch = u32::from(q & ept_violation::FETCH != 0);
+        let shadow_stack = u32::from(q & ept_violation::SHADOW_STACK != 0);
         self.vcpu.set(Field::Cr2, self.exit.gla);
-        let code = 1 | write << 1 | user << 2 | 1 << 3 | fetch << 4;
+        let code = 1 | write << 1 | user << 2 | 1 << 3 | fetch << 4 | shadow_stack << 6;
         GuestOutcome::Inject(Event::with_code(PAGE_FAULT, code))
     }
 
@@ -323,7 +403,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         /// Bits that exist in no CPU.
         const RESERVED: u64 = !0 << 32;
         /// Bits that a write of CR0 ignores.
-        const IGNORED: u64 = 0x1ffa_ffd0;
+        const IGNORED: u64 = 0x1ffa_ffc0;
         let must = self.fixed(0x486) & !(CR0_PE | CR0_PG);
         if !value & must != 0 || value & !self.fixed(0x487) != 0 {
             return Emulated::Gp;

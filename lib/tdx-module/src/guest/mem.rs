@@ -15,6 +15,8 @@ use crate::machine::{Machine, VcpuState, reg::*};
 
 /// Pages of 4 KiB in one of 2 MiB.
 const PAGES: u64 = 512;
+/// VMs that attributes are given for: the TD itself and its L2 VMs.
+const VMS: u32 = 4;
 
 impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
     /// Whether the guest may touch an entry that the host may have reserved.
@@ -92,7 +94,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
     }
 
     pub fn mem_page_attr_rd(&mut self) -> Result<(), Stop> {
-        let gpa = self.gpr(RCX);
+        let (gpa, rdx) = (self.gpr(RCX), self.gpr(RDX));
         self.vcpu.set_gpr(RCX, 0);
         self.vcpu.set_gpr(RDX, 0);
         if !is_valid_gpa(gpa, self.tdcs.gpaw(), true) {
@@ -102,6 +104,7 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         self.lock_entry(walk.entry)?;
         if !sept::guest_leaf_allows(GuestLeaf::MemPageAttrRd, walk.state()) {
             self.vcpu.set_gpr(RCX, gpa);
+            self.vcpu.set_gpr(RDX, rdx);
             let outcome = self.exit_ept_violation(gpa, 0, extended::NONE);
             return Err(Stop::Outcome(outcome));
         }
@@ -117,32 +120,34 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
         let (attributes, flags) = (self.gpr(RDX), self.gpr(R8));
         self.vcpu.set_gpr(RCX, 0);
         self.vcpu.set_gpr(RDX, 0);
+        // Attributes and flags are those of L2 VMs, 16 bits for each, and there are none.
+        for vm in 0..VMS {
+            for (value, operand) in [(attributes, Operand::RDX), (flags, Operand::R8)] {
+                if value >> (16 * vm) & 0xffff != 0 {
+                    return Err(Status::OPERAND_INVALID.with(operand).into());
+                }
+            }
+        }
         let gpa = Call::<M>::check_mapping(raw, 0..=2)?;
         let level = GpaMapping(raw).level();
         if !is_valid_gpa(gpa, self.tdcs.gpaw(), true) {
             return Err(Status::OPERAND_INVALID.with(Operand::RCX).into());
         }
-        // Attributes are those of L2 VMs, and there are none.
-        if attributes != 0 {
-            return Err(Status::OPERAND_INVALID.with(Operand::RDX).into());
-        }
-        if flags != 0 {
-            return Err(Status::OPERAND_INVALID.with(Operand::R8).into());
-        }
         let walk = call::walk(self.tdcs, gpa, level);
-        let wrong =
-            walk.level != level || !sept::guest_leaf_allows(GuestLeaf::MemPageAttrWr, walk.state());
-        if walk.level == level && walk.entry & bit::PS == 0 && walk.entry & RWX != 0 {
-            let mismatch = Status::PAGE_SIZE_MISMATCH.with_details(u32::from(walk.level));
-            return Err(mismatch.into());
+        if walk.level == level {
+            self.lock_entry(walk.entry)?;
+            if walk.entry & bit::PS == 0 && walk.state() != State::Free {
+                let mismatch = Status::PAGE_SIZE_MISMATCH.with_details(u32::from(level));
+                return Err(mismatch.into());
+            }
         }
-        if wrong {
+        let leaf = GuestLeaf::MemPageAttrWr;
+        if walk.level != level || !sept::guest_leaf_allows(leaf, walk.state()) {
             self.vcpu.set_gpr(RCX, raw);
             let kind = extended::ATTR_WR;
             let outcome = self.exit_accept(gpa, level, walk.entry, walk.level, kind);
             return Err(Stop::Outcome(outcome));
         }
-        self.lock_entry(walk.entry)?;
         let pending = u64::from(walk.state().is_pending()) << 62;
         self.vcpu.set_gpr(RCX, gpa | u64::from(level) | pending);
         Ok(())

@@ -7,6 +7,8 @@ mod mr;
 mod msr;
 mod tdcall;
 
+pub(crate) use exit::BLOCKED_BY_NMI;
+
 use gpa::Hpa;
 use memory::PhysMemory;
 use tdx_abi::{
@@ -203,6 +205,18 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
             let qualification = self.exit.qualification;
             vmcs::write(self.vp, code::EXIT_QUALIFICATION, qualification);
             vmcs::write(self.vp, code::GUEST_PHYSICAL, self.exit.gpa);
+            for (field, value) in [
+                (code::INSTRUCTION_LENGTH, self.exit.instruction_length),
+                (code::INSTRUCTION_INFO, self.exit.instruction_info),
+                (code::EXIT_INTERRUPTION, self.exit.interruption),
+                (code::EXIT_ERROR_CODE, self.exit.error_code),
+            ] {
+                vmcs::write(self.vp, field, u64::from(value));
+            }
+            vmcs::write(self.vp, code::GUEST_LINEAR, self.exit.gla);
+            let blocking = self.vcpu.get(Field::Interruptibility);
+            vmcs::write(self.vp, Field::Interruptibility as u32, blocking);
+            self.vp.set_extended_state_saved();
             if self.tdcs.is_debug() {
                 vmcs::save(self.vp, self.vcpu);
             }

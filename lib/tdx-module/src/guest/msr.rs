@@ -61,7 +61,10 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
                 Emulated::Done
             }
             IA32_DEBUGCTL => {
-                const DEFINED: u64 = 0xffc3;
+                const DEFINED: u64 = 0xffc7;
+                const BTF: u64 = 1 << 1;
+                const TRAP_FLAG: u64 = 1 << 8;
+                const SINGLE_STEP: u64 = 1 << 14;
                 const TR: u64 = 1 << 6;
                 const BTS: u64 = 1 << 7;
                 if value & !DEFINED != 0 {
@@ -73,6 +76,11 @@ impl<M: Machine, V: VcpuState> Guest<'_, M, V> {
                 let old = self.vcpu.get(Field::DebugCtl);
                 let new = value & !UNCORE_PMI | old & UNCORE_PMI;
                 self.vcpu.set(Field::DebugCtl, new);
+                if self.vcpu.get(Field::Rflags) & TRAP_FLAG != 0 && (old ^ new) & BTF != 0 {
+                    let pending = self.vcpu.get(Field::PendingDebug) & !SINGLE_STEP;
+                    let step = if old & BTF != 0 { SINGLE_STEP } else { 0 };
+                    self.vcpu.set(Field::PendingDebug, pending | step);
+                }
                 Emulated::Done
             }
             IA32_EFER => {

@@ -3,17 +3,18 @@
 use memory::PhysMemory;
 use tdx_abi::{
     HostLeaf, Operand, PageType, Status, cpuid,
-    exit::reason,
+    exit::{extended, reason},
     sept,
     td::{self, MAX_TDVPS_PAGES},
 };
 
 use crate::call::{self, Call, RWX};
 use crate::caps::{self, Capabilities};
+use crate::guest::BLOCKED_BY_NMI;
 use crate::lock::Mode;
-use crate::machine::{Event, Machine, Regs, reg::*};
+use crate::machine::{Event, Field, Machine, Regs, reg::*};
 use crate::module::{Done, Entry, SUCCESS, Step};
-use crate::page::{NO_LP, Tdcs, Tdvps, last_exit, lifecycle, vcpu_state};
+use crate::page::{NO_LP, Tdcs, Tdr, Tdvps, last_exit, lifecycle, vcpu_state};
 use crate::vmcs::{self, code};
 
 const IA32_TSC_ADJUST: u32 = 0x3b;
@@ -165,6 +166,7 @@ impl<M: Machine> Call<'_, M> {
         match vp.assoc_lp() {
             NO_LP => {
                 vp.set_assoc_lp(lp);
+                vp.set_lp_state_written(0);
                 tdcs.set_num_assoc_vcpus(tdcs.num_assoc_vcpus() + 1);
                 Ok(true)
             }
@@ -236,9 +238,8 @@ impl<M: Machine> Call<'_, M> {
             flush_tlb = true;
             lp.last_tdvpr = tdvpr;
         }
-        lp.inside = tdvpr;
         lp.tdr = tdr.hpa();
-        lp.entry_rip = vmcs::read(vp, crate::machine::Field::Rip as u32);
+        lp.entry_rip = vmcs::read(vp, Field::Rip as u32);
         lp.bus_lock = false;
         lp.regs = *self.r;
         let mut xmm_from_host = 0;
@@ -249,11 +250,27 @@ impl<M: Machine> Call<'_, M> {
             }
             vp.set_gpr(RAX, 0);
             xmm_from_host = (mask >> 16) as u16;
+            if xmm_from_host != 0 {
+                vp.set_sse_in_use();
+            }
         } else if last == last_exit::ASYNC_TRAP {
             let status = vp.gpr(RAX) & !(1 << 60) | u64::from(hint) << 60;
             vp.set_gpr(RAX, status);
         }
+        if !vp.can_restore_extended_state() {
+            return Err(self.refuse_extended_state(tdr, tdcs, vp));
+        }
+        self.module.lps[self.lp].entry_tsc = self.machine.tsc();
         vp.set_state(vcpu_state::ACTIVE);
+        vp.set_lp_state_written(1);
+        vp.set_module_state_written(1);
+        self.module.lps[self.lp].inside = tdvpr;
+        let event = event.or_else(|| {
+            let info = vmcs::read(vp, code::ENTRY_INTERRUPTION) as u32;
+            let error_code = vmcs::read(vp, code::ENTRY_ERROR_CODE) as u32;
+            (info >> 31 != 0).then_some(Event { info, error_code })
+        });
+        vmcs::write(vp, code::ENTRY_INTERRUPTION, 0);
         let gprs = Regs(core::array::from_fn(|i| vp.gpr(i)));
         self.keep_locks();
         Ok(Done::Entered(Entry {
@@ -291,13 +308,44 @@ impl<M: Machine> Call<'_, M> {
         let private_fault = vmcs::read(vp, code::EXIT_REASON) & 0xffff
             == u64::from(reason::EPT_VIOLATION)
             && vmcs::read(vp, code::GUEST_PHYSICAL) & td::shared_bit(tdcs.gpaw()) == 0;
-        if tdcs.notify_enables() & 1 != 0 && private_fault && vp.ve_valid() == 0 {
+        let blocked = vmcs::read(vp, Field::Interruptibility as u32) & BLOCKED_BY_NMI != 0;
+        if tdcs.notify_enables() & 1 != 0 && private_fault && vp.ve_valid() == 0 && !blocked {
             let qualification = vmcs::read(vp, code::EXIT_QUALIFICATION);
             let gpa = vmcs::read(vp, code::GUEST_PHYSICAL);
-            crate::guest::fill_ve_info(vp, reason::EPT_VIOLATION, qualification, gpa, 0, (0, 0));
+            let reason = vmcs::read(vp, code::EXIT_REASON) as u32;
+            let instruction = (
+                vmcs::read(vp, code::INSTRUCTION_LENGTH) as u32,
+                vmcs::read(vp, code::INSTRUCTION_INFO) as u32,
+            );
+            crate::guest::fill_ve_info(vp, reason, qualification, gpa, 0, instruction);
             return Ok(Some(Event::VE));
         }
         Ok(None)
+    }
+
+    /// TDH.VP.ENTER returns because the guest's extended state cannot be loaded. Only the
+    /// debugger of a debug TD can have written such a state.
+    fn refuse_extended_state(
+        &mut self,
+        tdr: Tdr<M::Memory>,
+        tdcs: Tdcs<M::Memory>,
+        vp: Tdvps<M::Memory>,
+    ) -> Status {
+        let status = if tdcs.is_debug() {
+            vp.set_state(vcpu_state::READY);
+            vp.set_last_exit(last_exit::ASYNC_FAULT);
+            Status::SUCCESS
+        } else {
+            tdr.set_fatal(1);
+            Status::NON_RECOVERABLE_TD
+        };
+        vp.set_extended_state_saved();
+        tdcs.add_ref(vp.epoch(), -1);
+        for i in (1..16).filter(|&i| i != RSP) {
+            self.r[i] = 0;
+        }
+        self.r[RDX] = extended::TD_ENTRY_XSTATE_LOAD_FAILURE;
+        status.with_details(reason::FAILED_VMENTER_GS)
     }
 
     /// TDH.VP.ENTER returns as if the guest had faulted on `gpa` again.
