@@ -41,6 +41,8 @@ const _: () = assert!(size_of::<Block>() == 24);
 const MARKS: usize = 1 << 17;
 /// Code above this host physical address (4 GiB) is executed, but not cached.
 pub const CACHED_LIMIT: u64 = (MARKS as u64 * 8) << PAGE_SHIFT;
+/// Bytes of code that share a slot.
+const GRAIN: u64 = 4;
 /// Frame generations (frames share them; what is shared is forgotten together).
 const GENERATIONS: usize = 1024;
 
@@ -158,12 +160,13 @@ pub(crate) const fn key(hpa: u64, mode: u8) -> u64 {
 }
 
 impl Index<'_> {
-    /// The slot for a key: a frame's addresses lie one after the other.
+    /// The slot for a key: a frame's addresses lie one after the other, densely: blocks hardly
+    /// begin within the same 4 bytes.
     #[inline(always)]
     fn slot(&self, key: u64) -> usize {
         let frame = (key & (CACHED_LIMIT - 1)) >> PAGE_SHIFT;
         let start = frame.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
-        (start.wrapping_add(key & (PAGE_SIZE - 1))) as usize & (self.blocks.len() - 1)
+        (start.wrapping_add((key & (PAGE_SIZE - 1)) / GRAIN)) as usize & (self.blocks.len() - 1)
     }
 
     /// The block with this key.
@@ -208,10 +211,10 @@ impl Index<'_> {
         }
         let base = hpa & !(PAGE_SIZE - 1);
         let frame = (hpa >> PAGE_SHIFT) as usize;
-        for offset in 0..PAGE_SIZE {
+        for offset in (0..PAGE_SIZE).step_by(GRAIN as usize) {
             let slot = self.slot(base + offset);
             let at = self.blocks[slot].key & (CACHED_LIMIT - 1);
-            if at == base + offset {
+            if at / PAGE_SIZE == base / PAGE_SIZE {
                 self.blocks[slot] = Block::EMPTY;
             }
         }

@@ -16,6 +16,9 @@ pub(crate) mod mode {
     pub const SINGLE: u8 = 4;
 }
 
+/// Conditional jumps of a block: it goes on behind those that aren't taken.
+const BRANCHES: usize = 3;
+
 /// What a call of [`decode_block`] made.
 pub(crate) struct Decoded {
     pub ops: usize,
@@ -40,7 +43,8 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
         instructions: 0,
         incomplete: false,
     };
-    while done.ops < ops.len() && done.instructions < 255 {
+    let mut branches = 0;
+    while done.ops < ops.len() && done.instructions < Place::MOST_AFTER && branches < BRANCHES {
         if !decoder.can_decode() {
             done.incomplete = done.ops == 0;
             break;
@@ -66,7 +70,9 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
         if done.ops > 0 {
             let before = &mut ops[done.ops - 1];
             if fuse(before, &op) {
-                break;
+                branches += 1;
+                before.place = before.place.with_instructions_after(done.instructions);
+                continue;
             }
             if before.kind == Kind::Nop {
                 // Only its length mattered, and this op knows where it stands.
@@ -77,11 +83,18 @@ pub(crate) fn decode_block(bytes: &[u8], mode: u8, ops: &mut [Op]) -> Decoded {
                 continue;
             }
         }
+        branches += op.is_branch() as usize;
+        // For now those up to it: the block's length isn't known.
+        op.place = op.place.with_instructions_after(done.instructions);
         ops[done.ops] = op;
         done.ops += 1;
         if ends || mode & mode::SINGLE != 0 {
             break;
         }
+    }
+    for op in &mut ops[..done.ops] {
+        let up_to = op.place.instructions_after() as usize;
+        op.place = op.place.with_instructions_after(done.instructions - up_to);
     }
     done
 }
@@ -97,12 +110,12 @@ fn x87_opcode(bytes: &[u8]) -> u64 {
 
 /// Merges a conditional jump into the compare before it.
 fn fuse(compare: &mut Op, jump: &Op) -> bool {
-    let condition = (jump.kind as u8).wrapping_sub(Kind::Jo as u8);
+    if !jump.is_branch() {
+        return false;
+    }
+    let condition = jump.kind as u8 - Kind::Jo as u8;
     // The parity conditions aren't worth it.
-    if condition > 15
-        || condition >> 1 == 5
-        || jump.immediate as i64 != jump.immediate as i32 as i64
-    {
+    if condition >> 1 == 5 || jump.immediate as i64 != jump.immediate as i32 as i64 {
         return false;
     }
     compare.kind = match compare.kind {
@@ -192,7 +205,7 @@ fn translate(i: &Instruction, long: bool) -> (Op, bool) {
     if i.is_jcc_short_or_near() {
         let condition = (i.condition_code() as usize).wrapping_sub(1);
         op.kind = JCC[condition & 15];
-        return (op, true);
+        return (op, false);
     }
     if let Some(condition) = setcc_condition(i) {
         kind!(Setcc, condition);

@@ -13,14 +13,32 @@ use gpa::{PAGE_SHIFT, PAGE_SIZE};
 
 const PAGE_MASK: u64 = !(PAGE_SIZE - 1);
 
-/// How a block ended. No payload: it must fit a register for tail calls.
-pub(crate) enum Flow {
+/// How a block ended, and how many of its instructions weren't done. In one word: tail calls
+/// give nothing larger back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow(u32);
+
+impl Flow {
     /// RIP is set, and the next block may follow.
-    Chain,
+    pub const CHAIN: Self = Self(0);
     /// RIP is set, and the outer loop must have a look.
-    Return,
-    /// An op trapped; [`Cpu::undone`] says how many weren't done.
-    Trap,
+    pub const RETURN: Self = Self(1);
+    /// An op trapped.
+    pub const TRAP: Self = Self(2);
+
+    /// The same, with so many instructions left undone.
+    #[inline(always)]
+    pub const fn leaving(self, instructions: u32) -> Self {
+        Self(self.0 | instructions << 2)
+    }
+    #[inline(always)]
+    const fn undone(self) -> u64 {
+        (self.0 >> 2) as u64
+    }
+    #[inline(always)]
+    const fn kind(self) -> Self {
+        Self(self.0 & 3)
+    }
 }
 
 impl Cpu {
@@ -114,7 +132,8 @@ impl Cpu {
         hpa: u64,
         budget: u64,
     ) -> Result<u64, u64> {
-        let mut done = block.instructions as u64;
+        let mut instructions = block.instructions as u64;
+        let mut done = instructions;
         // The page of the running code: linear, and where it is.
         let mut page = self.rip & PAGE_MASK;
         let mut frame = hpa & PAGE_MASK;
@@ -128,15 +147,24 @@ impl Cpu {
             (block.second as u64) << PAGE_SHIFT
         };
         loop {
-            match start(self, env, ops) {
-                Flow::Chain => {}
-                Flow::Return => return Ok(done),
-                Flow::Trap => return Err(done.saturating_sub(self.undone)),
+            let flow = start(self, env, ops);
+            done = done.saturating_sub(flow.undone());
+            if flow.kind() != Flow::CHAIN {
+                return if flow.kind() == Flow::TRAP {
+                    Err(done)
+                } else {
+                    Ok(done)
+                };
             }
             if done >= budget {
                 return Ok(done);
             }
             let rip = self.rip;
+            if rip == self.regs[16] && self.running_second == NO_FRAME {
+                // A loop. What changes its code, or where it lies, traps or returns.
+                done += instructions;
+                continue;
+            }
             if rip & PAGE_MASK != page {
                 let Some(hpa) = self.tlb.get(rip, 1, self.mask_fetch) else {
                     return Ok(done);
@@ -150,7 +178,8 @@ impl Cpu {
                 Some(block) if block.second == 0 => {
                     let first = block.first as usize;
                     ops = all.get(first..first + block.ops as usize).unwrap_or(&[]);
-                    done += block.instructions as u64;
+                    instructions = block.instructions as u64;
+                    done += instructions;
                 }
                 _ => return Ok(done),
             }

@@ -20,7 +20,7 @@ type Handler<M> = fn(&mut Cpu, &mut Env<'_, '_, M>, &Op, &[Op]) -> Flow;
 pub(crate) fn start<M: Machine>(cpu: &mut Cpu, env: &mut Env<'_, '_, M>, ops: &[Op]) -> Flow {
     match ops.split_first() {
         Some((op, rest)) => Handlers::<M>::TABLE[op.kind as usize](cpu, env, op, rest),
-        None => Flow::Return,
+        None => Flow::RETURN,
     }
 }
 
@@ -32,7 +32,7 @@ fn next<M: Machine>(cpu: &mut Cpu, env: &mut Env<'_, '_, M>, op: &Op, rest: &[Op
         None => {
             cpu.rip = cpu.regs[16].wrapping_add(op.next());
             // Outside of 64-bit mode the outer loop cuts it.
-            Flow::Chain
+            Flow::CHAIN
         }
     }
 }
@@ -40,24 +40,23 @@ fn next<M: Machine>(cpu: &mut Cpu, env: &mut Env<'_, '_, M>, op: &Op, rest: &[Op
 /// `op` trapped.
 #[cold]
 #[inline(never)]
-fn trapped(cpu: &mut Cpu, op: &Op, rest: &[Op]) -> Flow {
+fn trapped(cpu: &mut Cpu, op: &Op) -> Flow {
     cpu.trapped = *op;
     cpu.rip = cpu.wrap(cpu.regs[16].wrapping_add(op.offset as u64));
-    cpu.undone = rest.len() as u64 + 1;
-    Flow::Trap
+    Flow::TRAP.leaving(op.place.instructions_after() + op.instructions())
 }
 
 /// The handlers of a machine's CPUs.
 struct Handlers<M>(core::marker::PhantomData<M>);
 
-/// Makes the table. Each line is a kind and what it does: `run` can't trap, `try` can, `end`
-/// ends the block and says how it goes on.
+/// Makes the table. Each line is a kind and what it does: `run` can't trap, `try` can, `branch`
+/// leaves the block for an offset from its start, or goes on; `end` ends it and says how.
 /// `after` and `leave` end it for a look of the outer loop, `string` may.
 macro_rules! table {
     (($cpu:ident, $env:ident, $op:ident), $($how:ident $($kind:ident)|+ => $body:expr;)*) => {{
         let mut table: [Handler<M>; Kind::COUNT] = [undefined; Kind::COUNT];
         $($(table[Kind::$kind as usize] = |$cpu, $env, $op, rest| {
-            let _ = &$env; // Not every op needs it.
+            let _ = (&$env, rest); // Not every op needs them.
             table!(@$how $cpu, $env, $op, rest, $body)
         };)+)*
         table
@@ -69,13 +68,23 @@ macro_rules! table {
     (@try $cpu:ident, $env:ident, $op:ident, $rest:ident, $body:expr) => {
         match $body {
             Ok(_) => next($cpu, $env, $op, $rest),
-            Err(Trap) => trapped($cpu, $op, $rest),
+            Err(Trap) => trapped($cpu, $op),
+        }
+    };
+    (@branch $cpu:ident, $env:ident, $op:ident, $rest:ident, $body:expr) => {
+        match $body {
+            Ok(Some(target)) => {
+                $cpu.rip = $cpu.regs[16].wrapping_add(target);
+                Flow::CHAIN.leaving($op.place.instructions_after())
+            }
+            Ok(None) => next($cpu, $env, $op, $rest),
+            Err(Trap) => trapped($cpu, $op),
         }
     };
     (@end $cpu:ident, $env:ident, $op:ident, $rest:ident, $body:expr) => {{
         match $body {
             Ok(flow) => flow,
-            Err(Trap) => trapped($cpu, $op, $rest),
+            Err(Trap) => trapped($cpu, $op),
         }
     }};
     // The block ends, and the outer loop has a look: at the next instruction…
@@ -83,31 +92,31 @@ macro_rules! table {
         match $body {
             Ok(_) => {
                 $cpu.rip = $cpu.regs[16].wrapping_add($op.next());
-                Flow::Return
+                Flow::RETURN
             }
-            Err(Trap) => trapped($cpu, $op, $rest),
+            Err(Trap) => trapped($cpu, $op),
         }
     };
     // …or where the instruction has set RIP to.
     (@leave $cpu:ident, $env:ident, $op:ident, $rest:ident, $body:expr) => {
         match $body {
-            Ok(()) => Flow::Return,
-            Err(Trap) => trapped($cpu, $op, $rest),
+            Ok(()) => Flow::RETURN,
+            Err(Trap) => trapped($cpu, $op),
         }
     };
     // A string instruction: complete, or to be looked at in between.
     (@string $cpu:ident, $env:ident, $op:ident, $rest:ident, $body:expr) => {
         match $body {
             Ok(true) => next($cpu, $env, $op, $rest),
-            Ok(false) => Flow::Return,
-            Err(Trap) => trapped($cpu, $op, $rest),
+            Ok(false) => Flow::RETURN.leaving($op.place.instructions_after()),
+            Err(Trap) => trapped($cpu, $op),
         }
     };
 }
 
-fn undefined<M>(cpu: &mut Cpu, _: &mut Env<'_, '_, M>, op: &Op, rest: &[Op]) -> Flow {
+fn undefined<M>(cpu: &mut Cpu, _: &mut Env<'_, '_, M>, op: &Op, _: &[Op]) -> Flow {
     let _ = cpu.undefined::<()>();
-    trapped(cpu, op, rest)
+    trapped(cpu, op)
 }
 
 impl<M: Machine> Handlers<M> {
@@ -200,25 +209,25 @@ impl<M: Machine> Handlers<M> {
         try TestMi8 => cpu.compare_mi(env, op, Flags::and::<u8>);
         try TestMi32 => cpu.compare_mi(env, op, Flags::and::<u32>);
 
-        end CmpRr8Jcc => { cpu.compare_rr(op, Flags::sub::<u8>); Ok(cpu.fused(op)) };
-        end CmpRr32Jcc => { cpu.compare_rr(op, Flags::sub::<u32>); Ok(cpu.fused(op)) };
-        end CmpRr64Jcc => { cpu.compare_rr(op, Flags::sub::<u64>); Ok(cpu.fused(op)) };
-        end CmpRi8Jcc => { cpu.compare_ri(op, Flags::sub::<u8>); Ok(cpu.fused(op)) };
-        end CmpRi32Jcc => { cpu.compare_ri(op, Flags::sub::<u32>); Ok(cpu.fused(op)) };
-        end CmpRi64Jcc => { cpu.compare_ri(op, Flags::sub::<u64>); Ok(cpu.fused(op)) };
-        end CmpRm32Jcc => cpu.compare_rm(env, op, Flags::sub::<u32>).map(|()| cpu.fused(op));
-        end CmpRm64Jcc => cpu.compare_rm(env, op, Flags::sub::<u64>).map(|()| cpu.fused(op));
-        end CmpMr32Jcc => cpu.compare_mr(env, op, Flags::sub::<u32>).map(|()| cpu.fused(op));
-        end CmpMr64Jcc => cpu.compare_mr(env, op, Flags::sub::<u64>).map(|()| cpu.fused(op));
-        end CmpMi8Jcc => cpu.compare_mi(env, op, Flags::sub::<u8>).map(|()| cpu.fused(op));
-        end CmpMi32Jcc => cpu.compare_mi(env, op, Flags::sub::<u32>).map(|()| cpu.fused(op));
-        end CmpMi64Jcc => cpu.compare_mi(env, op, Flags::sub::<u64>).map(|()| cpu.fused(op));
-        end TestRr8Jcc => { cpu.compare_rr(op, Flags::and::<u8>); Ok(cpu.fused(op)) };
-        end TestRr32Jcc => { cpu.compare_rr(op, Flags::and::<u32>); Ok(cpu.fused(op)) };
-        end TestRr64Jcc => { cpu.compare_rr(op, Flags::and::<u64>); Ok(cpu.fused(op)) };
-        end TestRi8Jcc => { cpu.compare_ri(op, Flags::and::<u8>); Ok(cpu.fused(op)) };
-        end TestRi32Jcc => { cpu.compare_ri(op, Flags::and::<u32>); Ok(cpu.fused(op)) };
-        end TestMi8Jcc => cpu.compare_mi(env, op, Flags::and::<u8>).map(|()| cpu.fused(op));
+        branch CmpRr8Jcc => { cpu.compare_rr(op, Flags::sub::<u8>); Ok(cpu.fused(op)) };
+        branch CmpRr32Jcc => { cpu.compare_rr(op, Flags::sub::<u32>); Ok(cpu.fused(op)) };
+        branch CmpRr64Jcc => { cpu.compare_rr(op, Flags::sub::<u64>); Ok(cpu.fused(op)) };
+        branch CmpRi8Jcc => { cpu.compare_ri(op, Flags::sub::<u8>); Ok(cpu.fused(op)) };
+        branch CmpRi32Jcc => { cpu.compare_ri(op, Flags::sub::<u32>); Ok(cpu.fused(op)) };
+        branch CmpRi64Jcc => { cpu.compare_ri(op, Flags::sub::<u64>); Ok(cpu.fused(op)) };
+        branch CmpRm32Jcc => cpu.compare_rm(env, op, Flags::sub::<u32>).map(|()| cpu.fused(op));
+        branch CmpRm64Jcc => cpu.compare_rm(env, op, Flags::sub::<u64>).map(|()| cpu.fused(op));
+        branch CmpMr32Jcc => cpu.compare_mr(env, op, Flags::sub::<u32>).map(|()| cpu.fused(op));
+        branch CmpMr64Jcc => cpu.compare_mr(env, op, Flags::sub::<u64>).map(|()| cpu.fused(op));
+        branch CmpMi8Jcc => cpu.compare_mi(env, op, Flags::sub::<u8>).map(|()| cpu.fused(op));
+        branch CmpMi32Jcc => cpu.compare_mi(env, op, Flags::sub::<u32>).map(|()| cpu.fused(op));
+        branch CmpMi64Jcc => cpu.compare_mi(env, op, Flags::sub::<u64>).map(|()| cpu.fused(op));
+        branch TestRr8Jcc => { cpu.compare_rr(op, Flags::and::<u8>); Ok(cpu.fused(op)) };
+        branch TestRr32Jcc => { cpu.compare_rr(op, Flags::and::<u32>); Ok(cpu.fused(op)) };
+        branch TestRr64Jcc => { cpu.compare_rr(op, Flags::and::<u64>); Ok(cpu.fused(op)) };
+        branch TestRi8Jcc => { cpu.compare_ri(op, Flags::and::<u8>); Ok(cpu.fused(op)) };
+        branch TestRi32Jcc => { cpu.compare_ri(op, Flags::and::<u32>); Ok(cpu.fused(op)) };
+        branch TestMi8Jcc => cpu.compare_mi(env, op, Flags::and::<u8>).map(|()| cpu.fused(op));
 
         run ShlRi32 => cpu.shift_ri(op, Flags::shl::<u32>);
         run ShlRi64 => cpu.shift_ri(op, Flags::shl::<u64>);
@@ -251,23 +260,23 @@ impl<M: Machine> Handlers<M> {
         try PushI64 => cpu.push64(env, op.immediate);
         try PopR64 => cpu.pop64(env, op);
 
-        end Jmp => Ok(cpu.jump(op, true));
-        end Jo => Ok(cpu.jump(op, cpu.flags.of()));
-        end Jno => Ok(cpu.jump(op, !cpu.flags.of()));
-        end Jb => Ok(cpu.jump(op, cpu.flags.cf()));
-        end Jae => Ok(cpu.jump(op, !cpu.flags.cf()));
-        end Je => Ok(cpu.jump(op, cpu.flags.zf()));
-        end Jne => Ok(cpu.jump(op, !cpu.flags.zf()));
-        end Jbe => Ok(cpu.jump(op, cpu.flags.cf() | cpu.flags.zf()));
-        end Ja => Ok(cpu.jump(op, !(cpu.flags.cf() | cpu.flags.zf())));
-        end Js => Ok(cpu.jump(op, cpu.flags.sf()));
-        end Jns => Ok(cpu.jump(op, !cpu.flags.sf()));
-        end Jp => Ok(cpu.jump(op, cpu.flags.pf()));
-        end Jnp => Ok(cpu.jump(op, !cpu.flags.pf()));
-        end Jl => Ok(cpu.jump(op, cpu.flags.less()));
-        end Jge => Ok(cpu.jump(op, !cpu.flags.less()));
-        end Jle => Ok(cpu.jump(op, cpu.flags.zf() | cpu.flags.less()));
-        end Jg => Ok(cpu.jump(op, !(cpu.flags.zf() | cpu.flags.less())));
+        end Jmp => Ok(cpu.jump(op));
+        branch Jo => Ok(op.target(cpu.flags.of()));
+        branch Jno => Ok(op.target(!cpu.flags.of()));
+        branch Jb => Ok(op.target(cpu.flags.cf()));
+        branch Jae => Ok(op.target(!cpu.flags.cf()));
+        branch Je => Ok(op.target(cpu.flags.zf()));
+        branch Jne => Ok(op.target(!cpu.flags.zf()));
+        branch Jbe => Ok(op.target(cpu.flags.cf() | cpu.flags.zf()));
+        branch Ja => Ok(op.target(!(cpu.flags.cf() | cpu.flags.zf())));
+        branch Js => Ok(op.target(cpu.flags.sf()));
+        branch Jns => Ok(op.target(!cpu.flags.sf()));
+        branch Jp => Ok(op.target(cpu.flags.pf()));
+        branch Jnp => Ok(op.target(!cpu.flags.pf()));
+        branch Jl => Ok(op.target(cpu.flags.less()));
+        branch Jge => Ok(op.target(!cpu.flags.less()));
+        branch Jle => Ok(op.target(cpu.flags.zf() | cpu.flags.less()));
+        branch Jg => Ok(op.target(!(cpu.flags.zf() | cpu.flags.less())));
         end Call => cpu.call(env, op);
         end Ret => cpu.ret(env, op);
         end JmpR => cpu.go(cpu.reg::<u64>(op.a));
@@ -519,21 +528,15 @@ impl Cpu {
     }
 
     #[inline(always)]
-    fn jump(&mut self, op: &Op, taken: bool) -> Flow {
-        let to = if taken { op.immediate } else { op.next() };
-        self.rip = self.regs[16].wrapping_add(to);
-        Flow::Chain
+    fn jump(&mut self, op: &Op) -> Flow {
+        self.rip = self.regs[16].wrapping_add(op.immediate);
+        Flow::CHAIN
     }
-    /// The jump of a fused op.
+    /// The target of a fused op, if it jumps.
     #[inline(always)]
-    fn fused(&mut self, op: &Op) -> Flow {
-        let to = if self.flags.condition_no_parity(op.sub) {
-            (op.immediate as i64 >> 32) as u64
-        } else {
-            op.next()
-        };
-        self.rip = self.regs[16].wrapping_add(to);
-        Flow::Chain
+    fn fused(&self, op: &Op) -> Option<u64> {
+        let target = (op.immediate as i64 >> 32) as u64;
+        self.flags.condition_no_parity(op.sub).then_some(target)
     }
     /// Goes to an address that an instruction computed.
     #[inline(always)]
@@ -542,12 +545,12 @@ impl Cpu {
             return self.general_protection();
         }
         self.rip = target;
-        Ok(Flow::Chain)
+        Ok(Flow::CHAIN)
     }
     #[inline(always)]
     fn call<M: Machine>(&mut self, env: &mut Env<'_, '_, M>, op: &Op) -> Result<Flow, Trap> {
         self.push64(env, self.regs[16].wrapping_add(op.next()))?;
-        Ok(self.jump(op, true))
+        Ok(self.jump(op))
     }
     #[inline(always)]
     fn call_to<M: Machine>(

@@ -84,6 +84,20 @@ impl Op {
     pub(crate) fn length(&self) -> u8 {
         self.next - self.offset
     }
+    /// The target of a conditional jump, if it is `taken`.
+    #[inline(always)]
+    pub(crate) fn target(&self, taken: bool) -> Option<u64> {
+        taken.then_some(self.immediate)
+    }
+    /// Whether it is a conditional jump (and not a fused one).
+    pub(crate) fn is_branch(&self) -> bool {
+        (Kind::Jo as u8..=Kind::Jg as u8).contains(&(self.kind as u8))
+    }
+    /// How many instructions it is: 2 if it is fused.
+    pub(crate) fn instructions(&self) -> u32 {
+        let fused = Kind::CmpRr8Jcc as u8..=Kind::TestMi8Jcc as u8;
+        1 + fused.contains(&(self.kind as u8)) as u32
+    }
     /// Offset of the next instruction from the start of the block.
     #[inline(always)]
     pub(crate) fn next(&self) -> u64 {
@@ -93,7 +107,8 @@ impl Op {
 
 /// Where a memory operand lies, in one word, because loads are what costs most where this CPU
 /// itself is emulated: base register (bits 4:0), index register (12:8), scale (17:16), segment
-/// (20:18), [`Place::SIMPLE`], [`Place::ODD`], displacement (63:32).
+/// (20:18), [`Place::SIMPLE`], [`Place::ODD`], displacement (63:32). And, as there is room for
+/// it, how many instructions of the block come after the op (31:26).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place(u64);
 
@@ -137,6 +152,16 @@ impl Place {
         } else {
             self
         }
+    }
+
+    /// Most that [`Place::with_instructions_after`] takes.
+    pub const MOST_AFTER: usize = 0x3f;
+    pub const fn with_instructions_after(self, count: usize) -> Self {
+        self.with(26, Self::MOST_AFTER as u64, count as u64)
+    }
+    #[inline(always)]
+    pub const fn instructions_after(self) -> u32 {
+        (self.0 >> 26) as u32 & Self::MOST_AFTER as u32
     }
 
     #[inline(always)]

@@ -323,8 +323,6 @@ pub struct Cpu {
     pub(crate) stop: Stop,
     /// The instruction that trapped.
     pub(crate) trapped: Op,
-    /// Ops of its block from that one on.
-    pub(crate) undone: u64,
     pub(crate) pending: Option<Event>,
 
     pub(crate) segments: [Segment; 6],
@@ -379,7 +377,6 @@ impl Cpu {
             nmi_blocked: false,
             stop: Stop::None,
             trapped: Op::EMPTY,
-            undone: 0,
             pending: None,
             segments: [
                 Segment::flat(0xc093),
