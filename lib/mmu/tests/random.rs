@@ -63,7 +63,7 @@ struct Run {
 fn configs(vm: u8) -> Config {
     match vm {
         0 => Config::td(33),
-        1 => Config::td(34).with_execute_only(46, Place::Leaf),
+        1 => Config::td_wide(34).with_execute_only(46, Place::Leaf),
         2 => Config {
             levels: 5,
             ..Config::plain(48).with_execute_only(45, Place::Root)
