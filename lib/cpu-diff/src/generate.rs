@@ -3,6 +3,7 @@
 use crate::layout::{DATA, HOT, PAGE, STACK};
 use crate::random::Random;
 use crate::state::{Page, Registers};
+use crate::undefined;
 use iced_x86::{
     Code, Encoder, FlowControl, Instruction, Mnemonic, OpAccess, OpCodeOperandKind, OpKind,
     Register,
@@ -34,8 +35,20 @@ pub struct Assembled {
 
 /// RFLAGS bits.
 pub mod flags {
+    /// Carry.
+    pub const CF: u64 = 1 << 0;
+    /// Parity.
+    pub const PF: u64 = 1 << 2;
+    /// Auxiliary carry.
+    pub const AF: u64 = 1 << 4;
+    /// Zero.
+    pub const ZF: u64 = 1 << 6;
+    /// Sign.
+    pub const SF: u64 = 1 << 7;
+    /// Overflow.
+    pub const OF: u64 = 1 << 11;
     /// CF, PF, AF, ZF, SF and OF.
-    pub const ARITHMETIC: u64 = 0x8d5;
+    pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
     /// DF.
     pub const DIRECTION: u64 = 0x400;
     /// IF and the bit that is always one: what user code has.
@@ -450,7 +463,7 @@ fn undefined_after(instruction: &Instruction, before: u64, branched: bool) -> u6
     } else {
         rflags(instruction.rflags_modified())
     };
-    before & !defined | rflags(instruction.rflags_undefined())
+    before & !defined | undefined::not_compared(instruction)
 }
 
 fn low32(register: Register) -> Register {

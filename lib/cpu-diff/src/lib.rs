@@ -15,3 +15,4 @@ pub mod native;
 pub mod random;
 pub mod software;
 pub mod state;
+pub mod undefined;

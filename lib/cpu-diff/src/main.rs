@@ -102,6 +102,8 @@ fn print_table(report: &campaign::Report) {
             skipped.entry(reason).or_default().push(format!("{code:?}"));
         }
     }
+    println!("\nflags that the SDM leaves undefined, where they are not compared:");
+    print!("{}", cpu_diff::undefined::table());
     println!("\nnot compared:");
     for (reason, codes) in skipped {
         let some = if codes.len() > 40 {
