@@ -51,16 +51,21 @@ pub(crate) fn start<M: PhysMemory + Copy>(tdcs: Tdcs<M>) {
     memory.write_u64(word(tdcs, 8), 0);
 }
 
-/// Adds one block.
-pub(crate) fn extend<M: PhysMemory + Copy>(tdcs: Tdcs<M>, block: &[u8; BLOCK]) {
+/// Adds blocks.
+pub(crate) fn extend<M: PhysMemory + Copy>(tdcs: Tdcs<M>, blocks: &[[u8; BLOCK]]) {
     let memory = tdcs.memory();
     let mut state = core::array::from_fn(|i| memory.read_u64(word(tdcs, i as u64)));
-    sha2::compress512(&mut state, &[*GenericArray::from_slice(block)]);
+    for block in blocks {
+        sha2::compress512(
+            &mut state,
+            core::slice::from_ref(GenericArray::from_slice(block)),
+        );
+    }
     for (i, value) in state.into_iter().enumerate() {
         memory.write_u64(word(tdcs, i as u64), value);
     }
-    let blocks = memory.read_u64(word(tdcs, 8));
-    memory.write_u64(word(tdcs, 8), blocks.wrapping_add(1));
+    let before = memory.read_u64(word(tdcs, 8));
+    memory.write_u64(word(tdcs, 8), before.wrapping_add(blocks.len() as u64));
 }
 
 /// Ends the measurement and writes MRTD.
@@ -70,7 +75,7 @@ pub(crate) fn finalize<M: PhysMemory + Copy>(tdcs: Tdcs<M>) {
     let mut last = [0; BLOCK];
     last[0] = 0x80;
     last[112..].copy_from_slice(&bits.to_be_bytes());
-    extend(tdcs, &last);
+    extend(tdcs, &[last]);
     let mut mrtd = [0; 48];
     for (i, bytes) in mrtd.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         *bytes = memory.read_u64(word(tdcs, i as u64)).to_be_bytes();

@@ -61,7 +61,7 @@ impl<M: Machine> Call<'_, M> {
             None => memory.zero(Hpa::new(page), 4096),
         }
         memory.write_u64(walk.at, leaf_entry(page, RWX, State::Mapped));
-        measure::extend(td.tdcs, &measure::page_add(gpa));
+        measure::extend(td.tdcs, &[measure::page_add(gpa)]);
         td.tdr.add_children(1);
         self.assign(pamt, PageType::Reg, td.tdr.hpa());
         self.set_pamt_epoch(pamt, 0);

@@ -7,7 +7,7 @@ use tdx_abi::{HostLeaf, OpState, Operand, Status, sept};
 use crate::call::{Call, is_valid_gpa, leaf_hpa};
 use crate::lock::Mode;
 use crate::machine::{Machine, reg::*};
-use crate::measure;
+use crate::measure::{self, BLOCK};
 use crate::module::{Done, SUCCESS};
 use crate::page::tdcs_offset;
 
@@ -23,13 +23,10 @@ impl<M: Machine> Call<'_, M> {
         if !sept::host_leaf_allows(leaf, walk.state()) {
             return Err(Status::EPT_ENTRY_NOT_PRESENT);
         }
-        let mut chunk = [0; 256];
+        let mut blocks = [measure::mr_extend(gpa), [0; BLOCK], [0; BLOCK]];
         let hpa = Hpa::new(leaf_hpa(walk.entry, gpa, walk.level));
-        self.mem().read_bytes(hpa, &mut chunk);
-        measure::extend(td.tdcs, &measure::mr_extend(gpa));
-        for block in chunk.as_chunks::<128>().0 {
-            measure::extend(td.tdcs, block);
-        }
+        self.mem().read_bytes(hpa, blocks[1..].as_flattened_mut());
+        measure::extend(td.tdcs, &blocks);
         SUCCESS
     }
 
