@@ -181,7 +181,7 @@ fn init() -> impl Handler {
     let length = *var!(filled_length: usize = 0);
     check(
         "prefilled region",
-        length == 5000 && filled(small, length, 0x3000),
+        length == 5000 && filled(small, length, 0x2000),
     );
     let large = memory_region_symbol!(image: *mut u8).as_ptr();
     let length = *var!(image_length: usize = 0);
