@@ -1,5 +1,6 @@
 //! The core over a module of a few lines: who is answered what, and who runs when.
 
+use gpa::Hpa;
 use ipc_console::{FromConsole, ToConsole};
 use ipc_mmu_tdx::{self as mmu, Pool, Pools, Step};
 use ipc_seamcall::{Call, Registers};
@@ -19,6 +20,8 @@ const VCPUS: [u64; 2] = [0x2000, 0x3000];
 #[derive(Default)]
 struct Scripted {
     exits: VecDeque<Registers>,
+    vm_exits: VecDeque<vmm::VmExit>,
+    forgotten: Vec<u64>,
     made: Vec<u64>,
     entered: Vec<u64>,
     flushes: u32,
@@ -31,6 +34,15 @@ impl Seam for Scripted {
     }
     fn invept(&mut self) {
         self.flushes += 1;
+    }
+    fn vm_enter(&mut self, root: Hpa, vcpu: u64, _: &vmm::VmEntry) -> vmm::VmExit {
+        assert_eq!(root.get(), vcpu & !0xfff);
+        self.entered.push(vcpu);
+        let next = self.vm_exits.pop_front();
+        next.unwrap_or(vm_exit(reason::INTERRUPT))
+    }
+    fn vm_forget(&mut self, vcpu: u64) {
+        self.forgotten.push(vcpu);
     }
     fn seamcall(&mut self, registers: &mut Registers) {
         if registers.rax == u64::from(HostLeaf::VpEnter.number()) {
@@ -54,6 +66,13 @@ fn exit(reason: u32) -> Registers {
     Registers {
         rax: reason.into(),
         ..Registers::default()
+    }
+}
+
+fn vm_exit(reason: u32) -> vmm::VmExit {
+    vmm::VmExit {
+        reason,
+        ..vmm::VmExit::default()
     }
 }
 
@@ -293,5 +312,77 @@ fn unknown_instructions_are_named_at_first() {
         assert!(lines[0].starts_with(expected), "{}", lines[0]);
         assert_eq!(lines.len(), 17);
         assert!(lines[16].contains("not named"));
+    });
+}
+
+#[test]
+fn a_vm_that_is_no_td_has_its_own_doors() {
+    const ROOT: u64 = 0x8000;
+    const VCPU: u64 = ROOT + 1;
+    with_core(|core, ends| {
+        let enter = |ends: &mut Ends<'_>, id, vcpu| {
+            let entry = vmm::VmEntry::default();
+            let message = vmm::ToTdx::Enter { id, vcpu, entry };
+            ends.1.send(&message).unwrap();
+        };
+        let refused = |id| vmm::ToVmm::Exited {
+            id,
+            exit: vm_exit(vmm::VmExit::NO_ENTRY),
+        };
+        // A TD's vCPU, a page that is nobody's, a number that is too high.
+        for (id, vcpu) in [(1, VCPUS[0]), (2, 0x9000), (3, ROOT + 17)] {
+            enter(ends, id, vcpu);
+            assert!(!core.poll());
+            assert_eq!(ends.1.receive(), Some(Ok(refused(id))));
+        }
+        assert!(core.seam().entered.is_empty());
+        // Faults go to pd-mmu with the root for the TDR; what it declines goes to pd-vmm.
+        let fault = vmm::VmExit {
+            gpa: 0x5123,
+            ..vm_exit(reason::EPT_VIOLATION)
+        };
+        core.seam().vm_exits.extend([fault, fault]);
+        enter(ends, 4, VCPU);
+        core.poll();
+        enter(ends, 5, VCPU);
+        core.poll();
+        assert_eq!(ends.1.receive(), Some(Ok(refused(5))), "it waits already");
+        for answer in [
+            mmu::ToTdx::Resume { tdvpr: VCPU },
+            mmu::ToTdx::Decline { tdvpr: VCPU },
+        ] {
+            let Some(Ok(mmu::ToMmu::Fault {
+                tdr: ROOT,
+                tdvpr: VCPU,
+                gpa: 0x5123,
+                ..
+            })) = ends.2.receive()
+            else {
+                panic!("no fault");
+            };
+            assert_eq!(ends.1.receive(), None, "pd-vmm is not told");
+            ends.2.send(&answer).unwrap();
+            core.poll();
+        }
+        let exit = fault;
+        assert_eq!(
+            ends.1.receive(),
+            Some(Ok(vmm::ToVmm::Exited { id: 4, exit }))
+        );
+        // TDH.VP.ENTER does not enter it, and only such a vCPU is forgotten.
+        let registers = call(HostLeaf::VpEnter, VCPU, 0).into();
+        let message = vmm::ToTdx::Seamcall { id: 6, registers };
+        ends.1.send(&message).unwrap();
+        for vcpu in [VCPUS[1], VCPU, VCPU] {
+            ends.1.send(&vmm::ToTdx::Forget { vcpu }).unwrap();
+        }
+        assert!(!core.poll());
+        assert!(matches!(
+            ends.1.receive(),
+            Some(Ok(vmm::ToVmm::Returned { id: 6, registers }))
+                if Status(registers.rax).is(Status::OPERAND_BUSY)
+        ));
+        assert_eq!(core.seam().forgotten, [VCPU]);
+        assert_eq!(core.seam().entered, [VCPU, VCPU]);
     });
 }
