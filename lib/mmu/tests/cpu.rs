@@ -8,13 +8,14 @@ use cpu::{
     CodeCache, CodeStorage, Controls, Cpu, Machine, Segment, VmExit, cr0, cr4, efer, gpr, reason,
     seg,
 };
-use ept::Access;
+use ept::{Access, Entry, MemoryType};
 use gpa::{Gpa, Hpa};
 use memory::{HostMemory, PhysMemory, Window};
 use mmu::*;
 
 const MEMORY: u64 = 64 << 20;
 const TABLES: usize = 256;
+const TABLE_BASE: u64 = 1 << 20;
 const SHARED_BASE: u64 = 8 << 20;
 /// The guest's page tables, at the same guest addresses.
 const PML4: u64 = 0x1_0000;
@@ -40,6 +41,14 @@ impl Machine for Host {
     fn shared_hpa_allowed(&self, hpa: Hpa, len: u64) -> bool {
         hpa.get() >= SHARED_BASE && hpa.get() + len <= MEMORY
     }
+    fn shared_table_allowed(&self, table: Hpa) -> bool {
+        table_pages().any(|page| page == table)
+    }
+}
+
+/// Where the MMU's tables are.
+fn table_pages() -> impl Iterator<Item = Hpa> {
+    (0..TABLES as u64).map(|table| Hpa::new(TABLE_BASE + (table << 12)))
 }
 
 struct Guest {
@@ -55,7 +64,7 @@ const MAIN: u8 = 0;
 impl Guest {
     fn new(config: Config) -> Self {
         let memory = Box::leak(Box::new(HostMemory::new(Hpa::new(0), MEMORY))).window();
-        let table_memory = PhysTables::new(memory, Hpa::new(0x10_0000), TABLES).unwrap();
+        let table_memory = PhysTables::new(memory, Hpa::new(TABLE_BASE), TABLES).unwrap();
         let vms: Vec<Vm> = (0..2).map(|_| Vm::NEW).collect();
         let blocks = 16;
         let mut mmu = Mmu::new(Parts {
@@ -130,6 +139,14 @@ impl Guest {
         self.host.memory.write_bytes(hpa, bytes);
         self.code.invalidate_frame(hpa.frame());
     }
+    /// Has the CPU know that this VM is no TD: there is one EPT, and it is not to be trusted.
+    fn be_plain(&mut self) {
+        self.cpu.controls = Controls {
+            shared_root: self.mmu.shared_root(MAIN).unwrap(),
+            plain: true,
+            ..Controls::new()
+        };
+    }
     /// Maps page `page` of the window to a guest physical page.
     fn window(&mut self, page: u64, gpa: Gpa) {
         self.poke(WINDOW_TABLE + 8 * page, gpa.get() | 7);
@@ -152,6 +169,7 @@ fn an_execute_only_guest_runs_its_code_and_cannot_read_it() {
     const BIT: u64 = 1 << 45;
     let config = Config::plain(46).with_execute_only(45, Place::Leaf);
     let mut guest = Guest::new(config);
+    guest.be_plain();
     // mov rax, 42; hlt: written at page 5, run at its execute-only alias.
     let code = [0x48, 0xc7, 0xc0, 42, 0, 0, 0, 0xf4];
     guest.load(0x5000, &code);
@@ -183,6 +201,53 @@ fn an_execute_only_guest_runs_its_code_and_cannot_read_it() {
     guest.load(0x7000, &read);
     assert_eq!(guest.run(0x7000).reason, reason::HLT);
     assert_eq!(guest.cpu.gpr(gpr::RAX).to_le_bytes(), code);
+}
+
+/// Whatever EPT root a host names for a VM that is no TD, its CPU takes tables from the MMU's pages
+/// and leaves in shared memory, and nothing else.
+#[test]
+fn a_forged_root_leads_nowhere() {
+    const TD: u8 = 1;
+    let mut guest = Guest::new(Config::plain(46));
+    guest.be_plain();
+    // A TD whose mirror names private memory.
+    guest.mmu.create(TD, Config::td(33)).unwrap();
+    let slot = SlotConfig::private(gfn(0), 512);
+    guest.mmu.add_slot(TD, slot).unwrap();
+    let mut next = guest.mmu.populate_by(TD, gfn(0), 512, 0);
+    while next == Ok(Next::Run) {
+        let done = guest.mmu.program(TD).len();
+        let outcome = Outcome {
+            done,
+            ..Outcome::default()
+        };
+        next = guest.mmu.complete(TD, outcome);
+    }
+    assert_eq!(next, Ok(Next::Done));
+    // hlt
+    guest.load(0x5000, &[0xf4]);
+    // A page of shared memory that looks like a table whose every entry leads everywhere.
+    let forged = Hpa::new(MEMORY - 0x1000);
+    for index in 0..512 {
+        let entry = Entry::leaf(Hpa::new(0), 2, Access::ALL, MemoryType::WriteBack);
+        let at = Hpa::new(forged.get() + 8 * index);
+        guest.host.memory.write_u64(at, entry.0);
+    }
+    let right = guest.mmu.shared_root(MAIN).unwrap();
+    let mut ran = 0;
+    for root in table_pages().chain([forged, Hpa::new(0), Hpa::new(MEMORY)]) {
+        guest.cpu.controls.shared_root = root;
+        guest.cpu.flush_ept();
+        let exit = guest.run(0x5000);
+        if exit.reason == reason::HLT {
+            assert_eq!(root, right, "a forged root was taken");
+            ran += 1;
+        } else {
+            let known = [reason::EPT_VIOLATION, reason::EPT_MISCONFIGURATION];
+            assert!(known.contains(&exit.reason), "{exit:x?}");
+        }
+    }
+    assert_eq!(ran, 1);
 }
 
 #[test]
