@@ -27,6 +27,14 @@ const DESCRIPTORS: u64 = PAGE_SIZE / 2;
 const _: () = assert!(TdParams::SIZE <= DESCRIPTORS);
 const _: () = assert!(DESCRIPTORS + MAX_VCPUS as u64 * posted::SIZE <= PAGE_SIZE);
 
+/// Which entry of TD_PARAMS' CPUID configuration is leaf 7, subleaf 0.
+const CPUID_LEAF_7: usize = 5;
+/// What a TD is to have of that leaf: the string instructions that replace loops of many (ERMS
+/// in EBX, FSRM in EDX) and SERIALIZE (EDX), which replaces an IRET wherever code is patched.
+/// Every processor with TDX has them.
+const CPUID_7_EBX: u32 = 1 << 9;
+const CPUID_7_EDX: u32 = 1 << 4 | 1 << 14;
+
 /// How often a call is made again that found a lock held or no entropy.
 const MAX_RETRIES: u32 = 1000;
 
@@ -423,6 +431,9 @@ impl Vm {
         params.eptp_controls = (eptp_controls::WB | eptp_controls::WALK_4).into();
         params.config_flags = config_flags::NO_RBP_MOD.into();
         params.tsc_frequency = self.tsc_frequency.into();
+        let leaf_7 = &mut params.cpuid[CPUID_LEAF_7];
+        leaf_7.ebx = CPUID_7_EBX.into();
+        leaf_7.edx = CPUID_7_EDX.into();
         memory.zero(Hpa::new(self.shared_page), PAGE_SIZE);
         memory.write_bytes(Hpa::new(self.shared_page), params.as_bytes());
     }

@@ -81,6 +81,11 @@ fn a_td_is_built_as_the_image_says() {
     assert_eq!(params[0x18], 0x1e, "EPTP_CONTROLS");
     assert_eq!(params[0x20], 4, "CONFIG_FLAGS");
     assert_eq!(params[0x28], 100, "2.5 GHz");
+    // Leaf 7 is entry 5 of the CPUID configuration at 0x100: ERMS; FSRM and SERIALIZE.
+    let leaf_7 = 0x100 + 5 * 16;
+    assert_eq!(params[leaf_7 + 4..leaf_7 + 8], 0x200u32.to_le_bytes());
+    assert_eq!(params[leaf_7 + 12..leaf_7 + 16], 0x4010u32.to_le_bytes());
+    params[leaf_7..leaf_7 + 16].fill(0);
     assert!(params[0x2a..].iter().all(|&b| b == 0));
 
     let create = machine.calls(HostLeaf::MngCreate)[0];
