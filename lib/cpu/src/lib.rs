@@ -15,15 +15,16 @@
 //! # How it is fast
 //! Code is decoded once, by iced-x86, into [`Op`]s: operands resolved, frequent forms with a
 //! kind of their own, a compare fused with the jump after it. Each kind has a function that ends
-//! in a jump to the next op's. The [`CodeCache`] keeps blocks by
-//! *host* physical address, shared by all CPUs. Linear pages are found in a direct-mapped TLB
-//! with one compare. Flags are computed when somebody asks.
+//! in a jump to the next op's. A block goes on behind conditional jumps that aren't taken; the
+//! [`CodeCache`] keeps blocks by *host* physical address, shared by all CPUs. Linear pages are
+//! found in a direct-mapped TLB with one compare. Flags are computed when somebody asks.
 //!
 //! # What it leaves out
 //! Real and virtual-8086 mode, 32-bit and PAE paging, task switches, call gates, segment limits
-//! and types outside of 64-bit mode (bases count), hardware breakpoints (debug registers are
-//! state), VEX and EVEX except BMI. An instruction that is none of its own is `#UD` in the guest
-//! and [`Machine::unknown_instruction`] for the caller.
+//! and types outside of 64-bit mode (bases count): a TD starts in protected mode and Linux turns
+//! long mode on at once, with no use for any of them. Hardware breakpoints: the debug registers
+//! are state that nothing matches. VEX and EVEX except BMI: XFAM has no AVX. An instruction that
+//! is none of its own is `#UD` in the guest and [`Machine::unknown_instruction`] for the caller.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
