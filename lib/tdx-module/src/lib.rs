@@ -31,6 +31,7 @@ mod lock;
 pub mod machine;
 mod measure;
 mod metadata;
+mod metadata_list;
 mod module;
 mod msr;
 mod page;

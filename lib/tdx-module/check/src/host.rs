@@ -8,7 +8,7 @@ use memory::PhysMemory;
 use replay::Tables;
 use tdx_abi::layout::{ReportMac, TdParams, TdmrInfo, TeeTcbInfo};
 use tdx_abi::{GuestLeaf, HostLeaf, Status, td};
-use tdx_module::machine::{Machine, Platform, Range, ReportError};
+use tdx_module::machine::{KeyError, Machine, Platform, Range, ReportError};
 use tdx_module::{
     Entry, Field, GuestOutcome, Module, Regs, SeamOutcome, VcpuState, VmExit, reg::*,
 };
@@ -34,6 +34,22 @@ struct BedMachine<'m> {
     tsc: &'m mut u64,
     random: &'m mut u64,
     interrupt: bool,
+    defects: &'m Defects,
+}
+
+/// What is wrong with a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Defects {
+    /// MSRs that read otherwise.
+    pub msrs: BTreeMap<u32, u64>,
+    /// On this LP this CPUID leaf has all its bits inverted.
+    pub cpuid: Option<(usize, u32)>,
+    /// Keys cannot be programmed.
+    pub keys: Option<KeyError>,
+    /// There is no randomness.
+    pub no_entropy: bool,
+    /// Reports are not this machine's.
+    pub reports: Option<ReportError>,
 }
 
 impl<'m> Machine for BedMachine<'m> {
@@ -42,16 +58,27 @@ impl<'m> Machine for BedMachine<'m> {
     fn memory(&self) -> &'m Pages {
         self.memory
     }
-    fn cpuid(&self, _lp: usize, leaf: u32, subleaf: u32) -> [u32; 4] {
-        self.tables.cpuid(leaf, subleaf)
+    fn cpuid(&self, lp: usize, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let values = self.tables.cpuid(leaf, subleaf);
+        if self.defects.cpuid == Some((lp, leaf)) {
+            return values.map(|v| !v);
+        }
+        values
     }
     fn rdmsr(&self, _lp: usize, msr: u32) -> u64 {
-        self.tables.msr(msr)
+        let odd = self.defects.msrs.get(&msr).copied();
+        odd.unwrap_or_else(|| self.tables.msr(msr))
     }
     fn tsc(&mut self) -> u64 {
         *self.tsc
     }
+    fn program_key(&mut self, _lp: usize, _key_id: u16) -> Result<(), KeyError> {
+        self.defects.keys.map_or(Ok(()), Err)
+    }
     fn random(&mut self) -> Option<u64> {
+        if self.defects.no_entropy {
+            return None;
+        }
         *self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1;
         Some(*self.random)
     }
@@ -62,6 +89,9 @@ impl<'m> Machine for BedMachine<'m> {
         report.mac = [0x77; 32];
     }
     fn verify_report(&mut self, report: &ReportMac) -> Result<(), ReportError> {
+        if let Some(error) = self.defects.reports {
+            return Err(error);
+        }
         if report.mac == [0x77; 32] {
             Ok(())
         } else {
@@ -133,6 +163,8 @@ pub struct Bed {
     pub tsc: u64,
     /// Whether an interrupt is pending.
     pub interrupt: bool,
+    /// What is wrong with the machine.
+    pub defects: Defects,
     random: u64,
     next_page: u64,
 }
@@ -152,6 +184,7 @@ impl Bed {
         };
         let mut platform = Platform {
             packages: 2,
+            cache_blocks: 2,
             ..Platform::simple(memory, LPS)
         };
         platform.lp_package[2] = 1;
@@ -163,6 +196,7 @@ impl Bed {
             tables: Rc::new(Tables::load()),
             tsc: 1 << 40,
             interrupt: false,
+            defects: Defects::default(),
             random: 1,
             next_page: TDMR,
         }
@@ -213,6 +247,7 @@ impl Bed {
             tsc: &mut self.tsc,
             random: &mut self.random,
             interrupt: self.interrupt,
+            defects: &self.defects,
         };
         act(Rc::make_mut(&mut self.module), &mut machine)
     }

@@ -13,5 +13,5 @@ mod host;
 pub mod invariant;
 mod memory;
 
-pub use host::{Bed, Cpu, LPS, TD_PARAMS, TDMR, Ways};
+pub use host::{Bed, Cpu, Defects, LPS, TD_PARAMS, TDMR, Ways};
 pub use memory::Pages;
