@@ -65,10 +65,9 @@ lint: ## Formatting and clippy, as the tests want them
 	cargo clippy --quiet --profile pd --bins -p hello -p loader --features hello/td,loader/td -- -D warnings
 	cargo clippy --quiet --profile pd --bins -p report --features td -- -D warnings
 
-fuzz: ## Long runs of the differential, random and model tests
+fuzz: ## Long runs of the differential and random tests
 	cargo run --release -p cpu-diff -- --count 20000000 --seed $$RANDOM
 	FUZZ_CALLS=200000000 FUZZ_SEED=$$RANDOM cargo test --release -p tdx-module-check --test fuzz -- --nocapture
-	MODEL_STATES=0 cargo test --release -p tdx-module-check --test model -- --nocapture
 
 replay: ## Replay recorded module traces: make replay TRACES=FOLDER
 	@[ -n "$(TRACES)" ] || { echo 'replay: give TRACES=<folder or file>' >&2; exit 2; }

@@ -1,7 +1,7 @@
 //! A host that drives the module through its ABI only.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use gpa::Hpa;
 use memory::PhysMemory;
@@ -153,12 +153,12 @@ pub struct Ways {
 #[derive(Clone)]
 pub struct Bed {
     /// The module.
-    pub module: Rc<Module>,
+    pub module: Arc<Module>,
     /// Host memory.
     pub memory: Pages,
     /// Virtual CPUs by TDVPR.
     pub cpus: BTreeMap<u64, Cpu>,
-    tables: Rc<Tables>,
+    tables: Arc<Tables>,
     /// The time-stamp counter; it stands still unless a test sets it.
     pub tsc: u64,
     /// Whether an interrupt is pending.
@@ -190,10 +190,10 @@ impl Bed {
         platform.lp_package[2] = 1;
         platform.lp_package[3] = 1;
         Self {
-            module: Rc::new(Module::new(platform)),
+            module: Arc::new(Module::new(platform)),
             memory: Pages::new(MEMORY),
             cpus: BTreeMap::new(),
-            tables: Rc::new(Tables::load()),
+            tables: Arc::new(Tables::load()),
             tsc: 1 << 40,
             interrupt: false,
             defects: Defects::default(),
@@ -249,7 +249,7 @@ impl Bed {
             interrupt: self.interrupt,
             defects: &self.defects,
         };
-        act(Rc::make_mut(&mut self.module), &mut machine)
+        act(Arc::make_mut(&mut self.module), &mut machine)
     }
 
     /// SEAMCALL with these registers; `Err` is the entry into a TD.

@@ -1,7 +1,7 @@
 //! Memory that is cheap to copy: pages are shared until written.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use ::memory::PhysMemory;
 use gpa::Hpa;
@@ -9,12 +9,12 @@ use gpa::Hpa;
 const PAGES_PER_CHUNK: usize = 512;
 
 type Page = [u64; 512];
-type Chunk = [Option<Rc<Page>>; PAGES_PER_CHUNK];
+type Chunk = [Option<Arc<Page>>; PAGES_PER_CHUNK];
 
 /// Zeroed memory from address 0 on.
 #[derive(Clone)]
 pub struct Pages {
-    chunks: RefCell<Vec<Option<Rc<Chunk>>>>,
+    chunks: RefCell<Vec<Option<Arc<Chunk>>>>,
 }
 
 impl Pages {
@@ -44,10 +44,10 @@ impl Pages {
         }
         let mut chunks = self.chunks.borrow_mut();
         if let Some(chunk) = chunks.get_mut((at >> 21) as usize) {
-            let empty = || Rc::new([const { None }; PAGES_PER_CHUNK]);
-            let chunk = Rc::make_mut(chunk.get_or_insert_with(empty));
+            let empty = || Arc::new([const { None }; PAGES_PER_CHUNK]);
+            let chunk = Arc::make_mut(chunk.get_or_insert_with(empty));
             let page = &mut chunk[(at >> 12) as usize % PAGES_PER_CHUNK];
-            let page = Rc::make_mut(page.get_or_insert_with(|| Rc::new([0; 512])));
+            let page = Arc::make_mut(page.get_or_insert_with(|| Arc::new([0; 512])));
             page[(at >> 3) as usize % 512] = value;
         }
     }
@@ -59,14 +59,14 @@ impl Pages {
         for (i, (x, y)) in a.iter().zip(b.iter()).enumerate() {
             match (x, y) {
                 (None, None) => continue,
-                (Some(x), Some(y)) if Rc::ptr_eq(x, y) => continue,
+                (Some(x), Some(y)) if Arc::ptr_eq(x, y) => continue,
                 _ => {}
             }
             for k in 0..PAGES_PER_CHUNK {
-                let page = |chunk: &Option<Rc<Chunk>>| chunk.as_ref().and_then(|c| c[k].clone());
+                let page = |chunk: &Option<Arc<Chunk>>| chunk.as_ref().and_then(|c| c[k].clone());
                 let same = match (page(x), page(y)) {
                     (None, None) => true,
-                    (Some(p), Some(q)) => Rc::ptr_eq(&p, &q) || p == q,
+                    (Some(p), Some(q)) => Arc::ptr_eq(&p, &q) || p == q,
                     (Some(p), None) | (None, Some(p)) => p.iter().all(|&w| w == 0),
                 };
                 if !same {
