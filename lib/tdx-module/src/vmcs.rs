@@ -56,22 +56,47 @@ pub(crate) mod code {
     pub const CR4_SHADOW: u32 = 0x6006;
 }
 
+/// Encodings have a width and a type (a group of 16) and an index; bit 0 asks for a high half.
+const GROUPS: usize = 16;
+const PER_GROUP: usize = 64;
+/// "There is no such field".
+const NONE: u16 = u16::MAX;
+
+const fn group_and_index(code: u32) -> Option<(usize, usize)> {
+    let group = (code >> 13 & 3) << 2 | code >> 10 & 3;
+    let index = (code >> 1 & 0x1ff) as usize;
+    if code >> 15 != 0 || code & 0x1000 != 0 || code & 1 != 0 || index >= PER_GROUP {
+        return None;
+    }
+    Some((group as usize, index))
+}
+
+/// The slot of every encoding, in the order of the field table.
+static SLOTS: [[u16; PER_GROUP]; GROUPS] = {
+    let mut slots = [[NONE; PER_GROUP]; GROUPS];
+    let (mut next, mut i) = (0, 0);
+    while i < field::VP_VMCS.len() {
+        let f = &field::VP_VMCS[i];
+        let step = 1 + f.id.inc_size() as u32;
+        let mut k = 0;
+        while k < f.fields {
+            let code = f.id.field_code() + k as u32 * step;
+            if let Some((group, index)) = group_and_index(code) {
+                slots[group][index] = next;
+            }
+            next += 1;
+            k += 1;
+        }
+        i += 1;
+    }
+    slots
+};
+
 /// Where a field is in the VMCS page, in units of 8 bytes; `None` for a field there is not.
 fn slot(code: u32) -> Option<u64> {
-    let mut slot = 0;
-    for f in field::VP_VMCS {
-        let first = f.id.field_code();
-        let step = 1 + f.id.inc_size() as u32;
-        let end = first + u32::from(f.fields) * step;
-        if code >= first && code < end {
-            let offset = code - first;
-            return offset
-                .is_multiple_of(step)
-                .then_some(slot + u64::from(offset / step));
-        }
-        slot += u64::from(f.fields);
-    }
-    None
+    let (group, index) = group_and_index(code)?;
+    let slot = SLOTS[group][index];
+    (slot != NONE).then_some(u64::from(slot))
 }
 
 fn at<M: PhysMemory + Copy>(vp: Tdvps<M>, code: u32) -> Option<Hpa> {
@@ -193,5 +218,35 @@ pub(crate) fn save<M: PhysMemory + Copy>(vp: Tdvps<M>, vcpu: &impl VcpuState) {
     }
     for &(field, offset) in Field::TDVPS {
         vp.set_word(offset, vcpu.get(field));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a walk through the table finds it.
+    fn searched(code: u32) -> Option<u64> {
+        let mut slot = 0;
+        for f in field::VP_VMCS {
+            let first = f.id.field_code();
+            let step = 1 + f.id.inc_size() as u32;
+            if (first..first + u32::from(f.fields) * step).contains(&code) {
+                let offset = code - first;
+                let found = slot + u64::from(offset / step);
+                return offset.is_multiple_of(step).then_some(found);
+            }
+            slot += u64::from(f.fields);
+        }
+        None
+    }
+
+    #[test]
+    fn every_encoding_has_the_slot_of_the_table() {
+        let fields = (0..0x1_0000).filter(|&code| {
+            assert_eq!(slot(code), searched(code), "{code:#x}");
+            slot(code).is_some()
+        });
+        assert!(fields.count() > 100);
     }
 }
