@@ -248,6 +248,7 @@ impl<'a> Vmm<'a> {
                 flush(&mut cx, vm);
                 vm.update_lines(&mut cx);
                 vm.settle();
+                vm.forget_plain_vcpus(&mut cx);
                 vm.send_runs(&mut cx);
                 vm.send_request(&mut cx);
             }

@@ -8,7 +8,7 @@
 //! ```
 //! A VM that is no TD takes fewer:
 //! ```text
-//! Create → AddSlot ×2 → { Load } × pages → Running → Leave → Destroy → Gone
+//! Create → AddSlot ×2 → { Load } × pages → Running → Leave → Destroy → Forget → Gone
 //! ```
 //! A step that fails leads to Leave; from there on, what was never done is left out.
 
@@ -84,6 +84,8 @@ pub enum Step {
     FreeHkid,
     /// TDH.PHYMEM.PAGE.RECLAIM of everything, by pd-mmu.
     Destroy,
+    /// No TD: pd-tdx is told that its vCPUs are gone.
+    Forget,
     /// Nothing is left.
     Gone,
 }
@@ -241,7 +243,7 @@ impl Vm {
             Step::Finalize => one(HostLeaf::MrFinalize, self.tdr, 0),
             Step::Finalized => mmu(ToMmu::Finalized { vm }),
             Step::ReadMrtd(word) => read(FieldId(id::TD_MRTD.0 + word as u64)),
-            Step::Running | Step::Leave | Step::Gone => None,
+            Step::Running | Step::Leave | Step::Forget | Step::Gone => None,
             Step::FlushVcpu(vcpu) => one(HostLeaf::VpFlush, self.vcpus.get(vcpu)?.tdvpr, 0),
             Step::VpFlushDone => one(HostLeaf::MngVpflushdone, self.tdr, 0),
             Step::CacheWriteback => mmu(ToMmu::CacheWriteback { vm }),

@@ -120,15 +120,20 @@ impl Vm {
         }
     }
 
-    /// pd-tdx need not know the vCPUs any more.
+    /// [`Step::Forget`]: pd-tdx need not know the vCPUs any more. Where the ring is full the rest
+    /// is said at the next poll.
     pub(crate) fn forget_plain_vcpus<H: Host>(&mut self, cx: &mut Context<'_, '_, H>) {
-        if self.image.design().plain {
-            for vcpu in &self.vcpus {
-                let vcpu = vcpu.tdvpr;
-                // Where the ring is full they only take up room.
-                let _ = cx.links.tdx.send(&ToTdx::Forget { vcpu });
-            }
+        if self.step != Step::Forget {
+            return;
         }
+        while let Some(vcpu) = self.vcpus.last() {
+            let vcpu = vcpu.tdvpr;
+            if cx.links.tdx.send(&ToTdx::Forget { vcpu }).is_err() {
+                return;
+            }
+            self.vcpus.pop();
+        }
+        self.go(Step::Gone);
     }
 
     /// A vCPU left its VM.

@@ -301,12 +301,14 @@ impl Vm {
             (Step::Finalized, FromMmu::Done { .. }) => self.go(Step::ReadMrtd(0)),
             (Step::CacheWriteback, FromMmu::Done { .. }) => self.go(Step::FreeHkid),
             (Step::Destroy, FromMmu::Done { .. }) => {
-                self.forget_plain_vcpus(cx);
                 cx.line(format_args!(
                     "{}: torn down, all memory reclaimed",
                     self.title()
                 ));
-                self.go(Step::Gone);
+                self.go(match self.image.design().plain {
+                    true => Step::Forget,
+                    false => Step::Gone,
+                });
             }
             (_, answer) => {
                 self.fail(cx, format_args!("pd-mmu answered {name} with {answer:x?}"));
