@@ -2,15 +2,15 @@
  * Starts Microkit's kernel with a shorter list of RAM: QEMU's -kernel loads this,
  * the kernel and the image are its modules.
  *
- * Memory from LIMIT on belongs to the regions of system.xml that have a phys_addr.
+ * Memory from REGIONS_FROM on belongs to the regions of system.xml that have a phys_addr.
  * RAM a kernel clears before its first use, which takes seconds under TCG for half a
  * GiB; what it doesn't see as RAM it hands out as it is. From an ISO, GRUB's cutmem
  * does the same (see images/iso).
  */
+#include <regions_from.h>
+
 typedef unsigned int u32;
 typedef unsigned long long u64;
-
-#define LIMIT 0x08000000ull
 
 /* Multiboot 1 (gnu.org/software/grub/manual/multiboot), as far as it is used here. */
 #define AREA_RAM 1
@@ -95,8 +95,8 @@ u32 front(struct information *information)
     u32 end = information->first_area + information->areas_bytes;
     for (u32 at = information->first_area; at < end;) {
         struct area *area = (struct area *)at;
-        if (area->type == AREA_RAM && area->base + area->length > LIMIT) {
-            area->length = area->base < LIMIT ? LIMIT - area->base : 0;
+        if (area->type == AREA_RAM && area->base + area->length > REGIONS_FROM) {
+            area->length = area->base < REGIONS_FROM ? REGIONS_FROM - area->base : 0;
         }
         at += area->size + sizeof area->size;
     }

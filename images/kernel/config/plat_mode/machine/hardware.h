@@ -7,5 +7,6 @@
  * The kernel still maps it: it maps memory by the GiB (CONFIG_HUGE_PAGE).
  */
 #include_next <plat_mode/machine/hardware.h>
+#include <regions_from.h>
 #undef PADDR_TOP
-#define PADDR_TOP 0x08000000ul
+#define PADDR_TOP REGIONS_FROM
