@@ -17,6 +17,8 @@
 
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, Ordering};
+use heapless::Vec;
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest payload of a frame, in bytes.
@@ -79,6 +81,28 @@ pub enum FrameError {
     TrailingBytes,
 }
 
+/// A frame's payload outside of the ring. Not an array: that would be cleared each time, which
+/// takes longer than all else that is done with a short message.
+type Payload = Vec<u8, MAX_FRAME>;
+
+const _: () = assert!(MAX_FRAME.is_multiple_of(4));
+
+/// Where a message is encoded.
+struct Bytes<'a>(&'a mut Payload);
+
+impl Flavor for Bytes<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0
+            .push(byte)
+            .map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
 /// The largest power of two of data words in a region of `words` words, 0 if it is too small.
 const fn capacity(words: usize) -> u32 {
     if words <= DATA {
@@ -110,8 +134,9 @@ impl<'a, T: Serialize, W: Word> Sender<'a, T, W> {
 
     /// Encodes `message` and publishes it.
     pub fn send(&mut self, message: &T) -> Result<(), SendError> {
-        let mut buffer = [0; MAX_FRAME];
-        let payload = postcard::to_slice(message, &mut buffer).map_err(|_| SendError::TooLong)?;
+        let mut payload = Payload::new();
+        postcard::serialize_with_flavor(message, Bytes(&mut payload))
+            .map_err(|_| SendError::TooLong)?;
         let len = payload.len();
         let size = 1 + len.div_ceil(4) as u32;
         if size > self.capacity {
@@ -186,13 +211,15 @@ impl<'a, T: DeserializeOwned, W: Word> Receiver<'a, T, W> {
         if len == 0 || len > MAX_FRAME || 1 + len.div_ceil(4) as u32 > available {
             return Some(Err(self.drop_all(head, FrameError::BadLength)));
         }
-        let mut buffer = [0; MAX_FRAME];
-        for (i, chunk) in buffer[..len].chunks_mut(4).enumerate() {
-            let word = self.get(1 + i as u32).to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
+        let words = len.div_ceil(4) as u32;
+        let mut payload = Payload::new();
+        for i in 0..words {
+            // There is room: MAX_FRAME is whole words.
+            let _ = payload.extend_from_slice(&self.get(1 + i).to_le_bytes());
         }
-        self.advance(self.tail.wrapping_add(1 + len.div_ceil(4) as u32));
-        Some(match postcard::take_from_bytes(&buffer[..len]) {
+        payload.truncate(len);
+        self.advance(self.tail.wrapping_add(1 + words));
+        Some(match postcard::take_from_bytes(&payload) {
             Ok((message, [])) => Ok(message),
             Ok(_) => Err(FrameError::TrailingBytes),
             Err(_) => Err(FrameError::Undecodable),
