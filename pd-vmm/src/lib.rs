@@ -258,7 +258,7 @@ impl<'a> Vmm<'a> {
         }
         self.finish();
         let now = host.now();
-        let alarms = self.vms.iter().filter_map(|vm| vm.alarm(now));
+        let alarms = self.vms.iter_mut().filter_map(|vm| vm.alarm(now));
         host.set_alarm(alarms.min());
     }
 

@@ -359,13 +359,20 @@ impl Vm {
     }
 
     /// When a timer expires next, as a host TSC.
-    pub(crate) fn alarm(&self, now: u64) -> Option<u64> {
+    pub(crate) fn alarm(&mut self, now: u64) -> Option<u64> {
         if self.step != Step::Running {
             return None;
         }
         let deadlines = self.vcpus.iter().filter_map(|vcpu| vcpu.lapic.deadline());
         let first = deadlines.min()?;
-        Some(self.tsc.host_deadline(first, now))
+        // Once for each deadline: computed from another time it may be a tick off, and the
+        // machine's timer would be set again for that.
+        let (_, alarm) = match self.alarm {
+            Some(same) if same.0 == first => same,
+            _ => (first, self.tsc.host_deadline(first, now)),
+        };
+        self.alarm = Some((first, alarm));
+        Some(alarm)
     }
 
     /// Whether every vCPU waits for an interrupt.

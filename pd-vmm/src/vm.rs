@@ -83,6 +83,8 @@ pub(crate) struct Vm {
     /// Control pages that wait to be given to the TDX module.
     pub pages: Vec<u64, MAX_PAGES>,
     pub tsc: Tsc,
+    /// The guest TSC at which a timer expires next, and the host TSC that it is.
+    pub alarm: Option<(u64, u64)>,
     pub vcpus: Vec<Vcpu, { MAX_VCPUS as usize }>,
     pub board: Board,
     pub mrtd: [u64; MRTD_WORDS],
@@ -128,6 +130,7 @@ impl Vm {
                 offset: 0,
                 multiplier: 0,
             },
+            alarm: None,
             vcpus: Vec::new(),
             mrtd: [0; MRTD_WORDS],
             outcome: None,

@@ -222,6 +222,30 @@ fn the_timer_sets_the_alarm_and_interrupts() {
 }
 
 #[test]
+fn the_alarm_stays_as_it_is_while_the_deadline_does() {
+    let mut m = Machine::new(1, GOAL);
+    // Guest and host ticks don't meet: computed at different times, the alarm would differ.
+    m.tsc_multiplier = (1 << 48) / 3 * 4;
+    m.start();
+    m.wrmsr(SVR, 0x1ff);
+    m.wrmsr(LVT_TIMER, 2 << 17 | 0xec);
+    for deadline in [800_000, 900_000] {
+        m.wrmsr(TSC_DEADLINE, deadline);
+        let alarm = m.world.alarm;
+        assert!(alarm.is_some());
+        for _ in 0..10 {
+            m.world.now += 1001;
+            m.turn();
+            assert_eq!(m.world.alarm, alarm);
+        }
+    }
+    m.world.now = m.world.alarm.unwrap();
+    m.turn();
+    assert_eq!(m.world.alarm, None);
+    assert_ne!(m.take_posted(0)[3], 0);
+}
+
+#[test]
 fn interprocessor_interrupts() {
     let mut m = Machine::running(4);
     m.events.clear();

@@ -90,6 +90,8 @@ pub struct Machine {
     pub fail_at: Option<(usize, Failure)>,
     /// MapGPA is not answered: the test does it.
     pub hold_map: bool,
+    /// TDCS.TSC_MULTIPLIER.
+    pub tsc_multiplier: u64,
     /// What VCPU_STATE_DETAILS reads as.
     pub state_details: u64,
     requests: usize,
@@ -183,6 +185,7 @@ impl Machine {
             entered: BTreeMap::new(),
             fail_at: None,
             hold_map: false,
+            tsc_multiplier: 1 << 48,
             state_details: 0,
             requests: 0,
             next_page: TDR + 0x1000,
@@ -392,7 +395,7 @@ impl Machine {
             self.events.push(Event::Call(*call));
             last.r8 = match call.rdx {
                 field if field == id::TD_TSC_OFFSET.0 => 1_000_000u64.wrapping_neg(),
-                field if field == id::TD_TSC_MULTIPLIER.0 => 1 << 48,
+                field if field == id::TD_TSC_MULTIPLIER.0 => self.tsc_multiplier,
                 field if field == id::VP_VCPU_STATE_DETAILS.0 => self.state_details,
                 field if field & !7 == id::TD_MRTD.0 => 0x0101_0101_0101_0101 * (field & 7),
                 _ => 0,
