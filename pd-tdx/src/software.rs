@@ -13,11 +13,11 @@ use ipc_vmm_tdx::{VmEntry, VmExit};
 use memory::Window;
 use sha2::{Digest, Sha256, Sha384};
 use tdx_abi::layout::{ReportMac, TeeTcbInfo};
-use tdx_abi::{GuestLeaf, HostLeaf, Status, exit::reason};
+use tdx_abi::{FieldId, GuestLeaf, HostLeaf, Status, exit::reason};
 use tdx_module::machine::{Build, Range, ReportError};
 use tdx_module::{
     Entry, Event, Field, GuestOutcome, Module, Platform, Regs, SeamOutcome, VcpuState, VcpuView,
-    reg,
+    is_guest_state, reg,
 };
 use zerocopy::IntoBytes;
 
@@ -380,6 +380,16 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
                 return;
             }
             Some(HostLeaf::MemWr) => return self.code.clear(),
+            Some(HostLeaf::VpWr) => {
+                // A debugger wrote registers: the processor has what it stopped with.
+                let vcpu = before[reg::RCX];
+                let slot = self.cpus.0.iter_mut().find(|slot| slot.tdvpr == vcpu);
+                if let Some(slot) = slot.filter(|_| is_guest_state(FieldId(before[reg::RDX]))) {
+                    let mut vcpu = Vcpu(&mut slot.cpu);
+                    self.module.load_state(slot.tdvpr, &self.machine, &mut vcpu);
+                }
+                return;
+            }
             _ => return,
         };
         for frame in 0..count {

@@ -11,5 +11,5 @@ mod sparse;
 pub mod trace;
 
 pub use machine::Tables;
-pub use run::{Count, Disagreement, Report, replay};
+pub use run::{Count, Disagreement, Report, Scene, replay, watch};
 pub use trace::{Event, Header, Trace};

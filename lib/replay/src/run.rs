@@ -7,7 +7,10 @@ use std::path::Path;
 use gpa::Hpa;
 use memory::PhysMemory;
 use tdx_abi::{FieldId, HostLeaf, field::id};
-use tdx_module::{Field, GuestOutcome, LockMode, LockName, Module, Regs, SeamOutcome, VmExit, reg};
+use tdx_module::{
+    GuestOutcome, LockMode, LockName, Module, Regs, SeamOutcome, SysState, VmExit, is_guest_state,
+    reg,
+};
 
 use crate::cpu::PlainCpu;
 use crate::machine::{FIRST_TICK, Recorded, Tables, platform};
@@ -136,6 +139,7 @@ struct Replay<'m> {
     cpus: HashMap<u64, PlainCpu>,
     /// TDVPR of the vCPU inside, by LP.
     inside: HashMap<usize, u64>,
+    lps: usize,
 }
 
 impl Replay<'_> {
@@ -174,14 +178,8 @@ impl Replay<'_> {
 
     /// After TDH.VP.WR of guest state the virtual CPU starts from what TDVPS holds.
     fn forget_state(&mut self, given: &Named, answer: &Regs) {
-        const GUEST_STATE: std::ops::Range<u32> = 0x10..0x20;
         let of = |name| given.get(name).map_or(0, |h: &trace::Hex| h.0);
-        let field = FieldId(of("rdx"));
-        let code = field.field_code();
-        let guest_state = match field.class_code() {
-            0 => Field::VMCS.iter().any(|&f| f as u32 == code),
-            class => GUEST_STATE.contains(&class),
-        };
+        let guest_state = is_guest_state(FieldId(of("rdx")));
         if of("rax") == HostLeaf::VpWr as u64 && answer[reg::RAX] == 0 && guest_state {
             self.cpus.remove(&of("rcx"));
         }
@@ -315,11 +313,57 @@ fn injected(value: &serde_json::Value) -> u32 {
     }
 }
 
+/// The module between two recorded calls, for tests that look at where it is.
+pub struct Scene<'a, 'm>(&'a mut Replay<'m>);
+
+impl Scene<'_, '_> {
+    /// What a SEAMCALL answers on an LP where no vCPU is inside; `None` if it fails. It has to
+    /// be one that changes nothing.
+    pub fn ask(&mut self, leaf: HostLeaf, operands: &[(usize, u64)]) -> Option<Regs> {
+        let lp = (0..self.0.lps).find(|lp| !self.0.inside.contains_key(lp))?;
+        let mut regs = Regs::default();
+        regs[reg::RAX] = u64::from(leaf.number());
+        for &(register, value) in operands {
+            regs[register] = value;
+        }
+        let replay = &mut *self.0;
+        replay.module.seamcall(lp, &mut regs, &mut replay.machine);
+        (regs[reg::RAX] == 0).then_some(regs)
+    }
+
+    /// The TDVPR of the vCPU inside on `lp`.
+    pub fn inside(&self, lp: usize) -> Option<u64> {
+        self.0.inside.get(&lp).copied()
+    }
+
+    /// Eight bytes of memory.
+    pub fn read_u64(&self, at: u64) -> u64 {
+        self.0.machine.memory.read_u64(Hpa::new(at))
+    }
+
+    /// How far the module is from power-on.
+    pub fn sys_state(&self) -> SysState {
+        self.0.module.sys_state()
+    }
+}
+
 /// Replays a trace; keeps the first `keep` disagreements.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn replay(path: &Path, keep: usize) -> Result<Report, String> {
+    watch(path, keep, |_, _| ())
+}
+
+/// Replays a trace and shows `before` each call and the module before it.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn watch(
+    path: &Path,
+    keep: usize,
+    mut before: impl FnMut(&mut Scene<'_, '_>, &Event),
+) -> Result<Report, String> {
     let trace = Trace::open(path)?;
     let info = &trace.header.platform;
     let memory = Sparse::new(info.fake_memory_bytes.0)?;
@@ -336,6 +380,7 @@ pub fn replay(path: &Path, keep: usize) -> Result<Report, String> {
         },
         cpus: HashMap::new(),
         inside: HashMap::new(),
+        lps: info.lps,
     };
     let mut report = Report::default();
     for event in trace {
@@ -355,7 +400,10 @@ pub fn replay(path: &Path, keep: usize) -> Result<Report, String> {
                     count.all += u64::from(same);
                 }
             }
-            "seamcall" | "tdcall" | "tdexit" => step(&mut replay, &event, &mut report, keep),
+            "seamcall" | "tdcall" | "tdexit" => {
+                before(&mut Scene(&mut replay), &event);
+                step(&mut replay, &event, &mut report, keep);
+            }
             _ => {}
         }
     }

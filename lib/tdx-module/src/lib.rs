@@ -43,3 +43,4 @@ pub use inspect::{LockName, VcpuView};
 pub use lock::Mode as LockMode;
 pub use machine::{Event, Field, Machine, Platform, Regs, VcpuState, VmExit, reg};
 pub use module::{Entry, Module, SeamOutcome, Step, SysState};
+pub use vmcs::is_guest_state;

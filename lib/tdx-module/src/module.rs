@@ -409,7 +409,8 @@ impl Module {
 
     /// Copies the saved state of the vCPU at `tdvpr` into `vcpu`, all of it but the
     /// general-purpose registers (these come with [`Entry`]). To be done once, when a vCPU is
-    /// entered that has no virtual CPU yet, and after TDH.VP.WR to a debug TD.
+    /// entered that has no virtual CPU yet, and after TDH.VP.WR of a field that
+    /// [`is_guest_state`](crate::is_guest_state) (a debug TD's).
     pub fn load_state<M: Machine>(&self, tdvpr: u64, machine: &M, vcpu: &mut impl VcpuState) {
         crate::vmcs::load(machine.memory(), tdvpr, vcpu);
     }

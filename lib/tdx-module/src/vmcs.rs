@@ -2,7 +2,7 @@
 
 use gpa::Hpa;
 use memory::PhysMemory;
-use tdx_abi::field;
+use tdx_abi::{FieldId, field};
 
 use crate::caps::{self, Capabilities};
 use crate::machine::{Field, VcpuState};
@@ -208,6 +208,17 @@ pub(crate) fn load<M: PhysMemory + Copy>(memory: M, tdvpr: u64, vcpu: &mut impl 
     }
     for &(field, offset) in Field::TDVPS {
         vcpu.set(field, vp.word(offset));
+    }
+}
+
+/// Whether a vCPU's metadata field is state of the virtual CPU, which [`load`] sets: after
+/// TDH.VP.WR of such a field (a debug TD's) the virtual CPU has to be loaded again.
+pub fn is_guest_state(field: FieldId) -> bool {
+    // Classes of TDVPS: extended state, MSRs, general-purpose and control registers.
+    const GUEST_STATE: core::ops::Range<u32> = 0x10..0x20;
+    match field.class_code() {
+        0 => Field::VMCS.iter().any(|&f| f as u32 == field.field_code()),
+        class => GUEST_STATE.contains(&class),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each cell drives a fresh module into the state through legal calls and makes one call there.
 //! `matrix.txt` has the codes. `UPDATE=1` writes it anew. That the states in which a leaf is
-//! refused are right does not rest on that file: the tables of the ABI say it.
+//! refused are right does not rest on that file: `witness.rs` holds it against the ABI's tables
+//! and against calls that Intel's module answered.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -155,6 +156,9 @@ fn sept_states() -> Vec<(String, u64, Option<State>, Running)> {
 }
 
 fn sept_operands(leaf: HostLeaf, bed: &mut Bed, tdr: u64, at: u64) -> Operands {
+    if leaf == HostLeaf::MemTrack {
+        return vec![(RCX, tdr)];
+    }
     let level = at & 7;
     let page = match (leaf, level) {
         (HostLeaf::MemPageAug, 1) => bed.block(),
@@ -351,6 +355,12 @@ fn page_types() -> (Running, Vec<(&'static str, u64)>) {
     let other = r.bed.init_td(41, Ways::default());
     r.bed.tables_to(r.tdr, 6 << 21, 1);
     let big = r.aug(6 << 21, 1);
+    // What DEMOTE and RELOCATE want: pages that are blocked, with no translation left.
+    for (gpa, level) in [(BLOCKED_4K, 0), (BLOCKED_2M, 1)] {
+        r.aug(gpa, level);
+        r.block(gpa, level);
+    }
+    r.track();
     let pages = vec![
         ("free", free),
         ("reg", reg),
@@ -377,8 +387,13 @@ fn page_types() -> (Running, Vec<(&'static str, u64)>) {
 fn leaf_by_page_type() {
     use HostLeaf as L;
     let mut table = Table::new();
-    let (r, pages) = page_types();
-    let (tdr, vcpu) = (r.tdr, r.vcpu);
+    let (mut r, pages) = page_types();
+    let tdr = r.tdr;
+    // A TD that still takes vCPUs, with one that still takes pages.
+    let building = r.bed.init_td(42, Ways::default());
+    let bare = r.bed.new_td(43);
+    let new_vcpu = r.bed.page();
+    r.must(L::VpCreate, &[(RCX, new_vcpu), (RDX, building)]);
     // Each operand that is a page, with right ones around it.
     type Slot<'a> = (HostLeaf, usize, &'a [(usize, u64)]);
     let slots: &[Slot<'_>] = &[
@@ -387,16 +402,16 @@ fn leaf_by_page_type() {
         (L::MngAddcx, RDX, &[(RCX, TDMR_FREE)]),
         (L::MngKeyConfig, RCX, &[]),
         (L::MngInit, RCX, &[(RDX, TD_PARAMS)]),
-        (L::MngInit, RDX, &[(RCX, tdr)]),
+        (L::MngInit, RDX, &[(RCX, bare)]),
         (L::MngVpflushdone, RCX, &[]),
         (L::MngKeyFreeid, RCX, &[]),
         (L::MngRd, RCX, &[(RDX, 0x1110_0003_0000_0000)]),
         (L::MngWr, RCX, &[(RDX, 0x1110_0003_0000_0000)]),
         (L::MrFinalize, RCX, &[]),
         (L::MrExtend, RDX, &[(RCX, 0x1_0000)]),
-        (L::VpCreate, RCX, &[(RDX, tdr)]),
+        (L::VpCreate, RCX, &[(RDX, building)]),
         (L::VpCreate, RDX, &[(RCX, TDMR_FREE)]),
-        (L::VpAddcx, RCX, &[(RDX, vcpu)]),
+        (L::VpAddcx, RCX, &[(RDX, new_vcpu)]),
         (L::VpAddcx, RDX, &[(RCX, TDMR_FREE)]),
         (L::VpInit, RCX, &[]),
         (L::VpEnter, RCX, &[]),
@@ -418,12 +433,16 @@ fn leaf_by_page_type() {
         (
             L::MemPageDemote,
             RDX,
-            &[(RCX, 6 << 21 | 1), (R8, TDMR_FREE)],
+            &[(RCX, BLOCKED_2M | 1), (R8, TDMR_FREE)],
         ),
-        (L::MemPageDemote, R8, &[(RCX, 6 << 21 | 1), (RDX, tdr)]),
+        (L::MemPageDemote, R8, &[(RCX, BLOCKED_2M | 1), (RDX, tdr)]),
         (L::MemPagePromote, RDX, &[(RCX, 8 << 21 | 1)]),
-        (L::MemPageRelocate, RDX, &[(RCX, 0x1_0000), (R8, TDMR_FREE)]),
-        (L::MemPageRelocate, R8, &[(RCX, 0x1_0000), (RDX, tdr)]),
+        (
+            L::MemPageRelocate,
+            RDX,
+            &[(RCX, BLOCKED_4K), (R8, TDMR_FREE)],
+        ),
+        (L::MemPageRelocate, R8, &[(RCX, BLOCKED_4K), (RDX, tdr)]),
         (L::MemRangeBlock, RDX, &[(RCX, 0x1_0000)]),
         (L::MemRangeUnblock, RDX, &[(RCX, 0x1_0000)]),
         (L::MemTrack, RCX, &[]),
@@ -455,6 +474,9 @@ fn leaf_by_page_type() {
     assert!(PageType::from_raw(PageType::Ept as u8).is_some());
     compare("page", &table);
 }
+
+const BLOCKED_4K: u64 = 0x1_1000;
+const BLOCKED_2M: u64 = 7 << 21;
 
 /// Stands for a free page in a list of operands.
 const TDMR_FREE: u64 = 0xfeed;
