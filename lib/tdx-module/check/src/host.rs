@@ -165,6 +165,8 @@ pub struct Bed {
     pub interrupt: bool,
     /// What is wrong with the machine.
     pub defects: Defects,
+    /// Successful SEAMCALLs, by leaf number.
+    pub succeeded: BTreeMap<u16, u64>,
     random: u64,
     next_page: u64,
 }
@@ -197,6 +199,7 @@ impl Bed {
             tsc: 1 << 40,
             interrupt: false,
             defects: Defects::default(),
+            succeeded: BTreeMap::new(),
             random: 1,
             next_page: TDMR,
         }
@@ -254,7 +257,13 @@ impl Bed {
 
     /// SEAMCALL with these registers; `Err` is the entry into a TD.
     pub fn seamcall(&mut self, lp: usize, mut regs: Regs) -> Result<Regs, Entry> {
-        match self.with(|module, machine| module.seamcall(lp, &mut regs, machine)) {
+        let leaf = regs[RAX] as u16;
+        let outcome = self.with(|module, machine| module.seamcall(lp, &mut regs, machine));
+        let entered = matches!(outcome, SeamOutcome::Entered(_));
+        if entered || Status(regs[RAX]).is_success() {
+            *self.succeeded.entry(leaf).or_default() += 1;
+        }
+        match outcome {
             SeamOutcome::Done => Ok(regs),
             SeamOutcome::Entered(entry) => {
                 if !self.cpus.contains_key(&entry.tdvpr) {

@@ -1,19 +1,29 @@
 //! Arbitrary register files into the module, in arbitrary states.
 //!
+//! Random calls alone would seldom get far. So plans are made, too: calls that lead a TD through
+//! its life, a page through its states, the module from power-on to shutdown. Random calls come
+//! between the calls of a plan. Every enumerated leaf has to succeed often enough.
+//!
 //! `FUZZ_CALLS` and `FUZZ_SEED` set how many calls to make and where to start.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use gpa::Hpa;
 use memory::PhysMemory;
+use tdx_abi::exit::reason;
+use tdx_abi::field::{self, id};
 use tdx_abi::{GuestLeaf, HostLeaf, Status, td};
 use tdx_module::machine::Range;
-use tdx_module::{Regs, VmExit, reg::*};
+use tdx_module::{GuestOutcome, Regs, VmExit, reg::*};
 use tdx_module_check::{Bed, LPS, TD_PARAMS, TDMR, Ways, invariant};
 use zerocopy::IntoBytes;
 
 const CALLS: u64 = 10_000_000;
 const THREADS: u64 = 4;
+/// Successes of each enumerated leaf, at least, in as many calls as above.
+const LEAST: u64 = 100;
 /// Calls before the invariants are checked, and before a fresh machine is taken.
 const CHECK_EVERY: u64 = 5_000;
 const FRESH_EVERY: u64 = 5_000;
@@ -43,18 +53,29 @@ impl Random {
     }
 }
 
+type Planned = (usize, HostLeaf, Vec<(usize, u64)>);
+
 struct Fuzz {
     random: Random,
     bed: Bed,
     tds: Vec<u64>,
     vcpus: Vec<u64>,
-    /// Successful calls by leaf.
-    succeeded: Vec<u64>,
+    /// A block and pages for the plans of each TD.
+    spare: Vec<(u64, [u64; 6])>,
+    /// Calls that lead somewhere, in their order.
+    plan: VecDeque<Planned>,
+    /// Successful TDCALLs, by leaf number.
+    guest_succeeded: BTreeMap<u16, u64>,
 }
 
 impl Fuzz {
     fn new(seed: u64, base: &Bed) -> Self {
         let mut bed = base.clone();
+        bed.succeeded.clear();
+        let mut random = Random(seed | 1);
+        if random.one_in(8) {
+            bed = from_power_on(&mut random);
+        }
         let mut tds = Vec::new();
         let mut vcpus = Vec::new();
         for (i, attributes) in [0, td::attributes::DEBUG].into_iter().enumerate() {
@@ -72,12 +93,16 @@ impl Fuzz {
             tds.push(tdr);
         }
         tds.push(bed.new_td(42));
+        let spare = (0..2).map(|_| (bed.block(), [(); 6].map(|()| bed.page())));
+        let spare = spare.collect();
         Self {
-            random: Random(seed | 1),
+            spare,
+            random,
             bed,
             tds,
             vcpus,
-            succeeded: vec![0; HostLeaf::ALL.len()],
+            plan: VecDeque::new(),
+            guest_succeeded: BTreeMap::new(),
         }
     }
 
@@ -116,15 +141,10 @@ impl Fuzz {
     }
 
     fn seamcall(&mut self, lp: usize, given: Regs) -> bool {
-        let good = match self.bed.seamcall(lp, given) {
+        match self.bed.seamcall(lp, given) {
             Ok(regs) => Status(regs[RAX]).is_success(),
             Err(_) => true,
-        };
-        let leaf = HostLeaf::from_number(given[RAX] as u16);
-        if let Some(i) = HostLeaf::ALL.iter().position(|&l| Some(l) == leaf) {
-            self.succeeded[i] += u64::from(good);
         }
-        good
     }
 
     fn call(&mut self, lp: usize, leaf: HostLeaf, operands: &[(usize, u64)]) -> bool {
@@ -262,6 +282,9 @@ impl Fuzz {
             let _ = self.bed.exit(lp, exit);
             return;
         }
+        if self.random.one_in(2) {
+            return self.plausible_guest(lp);
+        }
         let mut gprs = [0; 16];
         for gpr in &mut gprs {
             *gpr = self.operand();
@@ -275,7 +298,205 @@ impl Fuzz {
         let _ = self.bed.tdcall_with(lp, gprs);
     }
 
+    fn tdcall(&mut self, lp: usize, leaf: GuestLeaf, operands: &[(usize, u64)]) {
+        let (outcome, status) = self.bed.tdcall(lp, leaf, operands);
+        let good = match outcome {
+            Some(GuestOutcome::Resume) => status.is_success(),
+            Some(GuestOutcome::ExitToHost { .. }) => leaf == GuestLeaf::VpVmcall,
+            _ => false,
+        };
+        *self.guest_succeeded.entry(leaf.number()).or_default() += u64::from(good);
+    }
+
+    /// TDCALLs that mean something more often.
+    fn plausible_guest(&mut self, lp: usize) {
+        use GuestLeaf as L;
+        let page = self.random.below(4) << 12;
+        let written = field::TD.iter().chain(field::VP);
+        let written: Vec<_> = written.filter(|f| f.guest_write != 0).collect();
+        let (field, mask) = match self.random.of(&written) {
+            f if self.random.one_in(2) => (f.id.0, f.guest_write),
+            f => (f.id.0 + self.random.below(4), self.random.next()),
+        };
+        let value = self.random.below(2);
+        let leaf = self.random.of(GuestLeaf::ALL);
+        let operands: &[(usize, u64)] = match leaf {
+            L::MrRtmrExtend => &[(RCX, page), (RDX, 2 + value)],
+            L::MrReport => &[(RCX, page), (RDX, page | 0x400)],
+            L::MrVerifyreport => {
+                self.tdcall(lp, L::MrReport, &[(RCX, page), (RDX, page | 0x400)]);
+                &[(RCX, page)]
+            }
+            L::VpVeinfoGet => {
+                let exit = VmExit {
+                    reason: reason::HLT_INSTRUCTION,
+                    instruction_length: 1,
+                    ..VmExit::default()
+                };
+                let _ = self.bed.exit(lp, exit);
+                &[]
+            }
+            L::VpCpuidveSet => &[(RCX, value)],
+            L::MemPageAccept => &[(RCX, PLAN_PENDING)],
+            L::VmRd | L::VpRd => &[(RDX, field)],
+            L::VmWr | L::VpWr => &[(RDX, field), (R8, value), (R9, mask)],
+            L::SysRd => &[(RDX, GUEST_SYS_FIELD)],
+            L::SysRdall => &[(RDX, page), (R8, u64::MAX)],
+            L::MemPageAttrRd | L::MemPageAttrWr => &[(RCX, page)],
+            _ => &[],
+        };
+        self.tdcall(lp, leaf, operands);
+    }
+
+    /// A TD's way from its creation to its first entry.
+    fn plan_birth(&mut self) {
+        use HostLeaf as L;
+        let mut page = || self.bed.page();
+        let (tdr, vcpu) = (page(), page());
+        let mut plan: Vec<Planned> = vec![
+            (0, L::MngCreate, vec![(RCX, tdr), (RDX, 43)]),
+            (0, L::MngKeyConfig, vec![(RCX, tdr)]),
+            (2, L::MngKeyConfig, vec![(RCX, tdr)]),
+        ];
+        for _ in 0..td::MIN_TDCS_PAGES {
+            plan.push((0, L::MngAddcx, vec![(RCX, page()), (RDX, tdr)]));
+        }
+        plan.push((0, L::MngInit, vec![(RCX, tdr), (RDX, TD_PARAMS)]));
+        plan.push((1, L::VpCreate, vec![(RCX, vcpu), (RDX, tdr)]));
+        for _ in 0..5 {
+            plan.push((1, L::VpAddcx, vec![(RCX, page()), (RDX, vcpu)]));
+        }
+        plan.push((1, L::VpInit, vec![(RCX, vcpu)]));
+        for level in [3, 2, 1] {
+            let operands = vec![(RCX, level), (RDX, tdr), (R8, page())];
+            plan.push((0, L::MemSeptAdd, operands));
+        }
+        let source = (R9, 0x30_0000);
+        let operands = vec![(RCX, 0), (RDX, tdr), (R8, page()), source];
+        plan.push((0, L::MemPageAdd, operands));
+        plan.push((0, L::MrExtend, vec![(RCX, 0), (RDX, tdr)]));
+        plan.push((0, L::MrFinalize, vec![(RCX, tdr)]));
+        plan.push((1, L::VpEnter, vec![(RCX, vcpu)]));
+        self.plan.extend(plan);
+        self.tds.push(tdr);
+        self.vcpus.push(vcpu);
+    }
+
+    /// Pages' and tables' way through all states of their entries.
+    fn plan_pages(&mut self, td: usize) {
+        use HostLeaf as L;
+        const LARGE: u64 = 5 << 21 | 1;
+        const SMALL: u64 = 9 << 12;
+        const TABLE: u64 = 6 << 21 | 1;
+        let (tdr, (large, spare)) = (self.tds[td], self.spare[td]);
+        let with = |leaf, gpa, page| (0, leaf, vec![(RCX, gpa), (RDX, tdr), (R8, page)]);
+        let at = |leaf, gpa| (0, leaf, vec![(RCX, gpa), (RDX, tdr)]);
+        let blocked = |gpa| {
+            let track = (0, L::MemTrack, vec![(RCX, tdr)]);
+            [at(L::MemRangeBlock, gpa), track]
+        };
+        let plan = &mut self.plan;
+        plan.push_back(with(L::MemPageAug, LARGE, large));
+        plan.extend(blocked(LARGE));
+        plan.push_back(with(L::MemPageDemote, LARGE, spare[0]));
+        plan.extend(blocked(LARGE));
+        plan.push_back(at(L::MemPagePromote, LARGE));
+        plan.extend(blocked(LARGE));
+        plan.push_back(at(L::MemRangeUnblock, LARGE));
+        plan.extend(blocked(LARGE));
+        plan.push_back(at(L::MemPageRemove, LARGE));
+        plan.push_back(with(L::MemPageAug, SMALL, spare[1]));
+        plan.extend(blocked(SMALL));
+        plan.push_back(with(L::MemPageRelocate, SMALL, spare[2]));
+        plan.push_back(with(L::MemSeptAdd, TABLE, spare[3]));
+        plan.extend(blocked(TABLE));
+        plan.push_back(at(L::MemSeptRemove, TABLE));
+        plan.push_back(with(L::MemPageAug, PLAN_PENDING, spare[4]));
+        for leaf in [L::MemRd, L::MemWr, L::MemSeptRd] {
+            plan.push_back(with(leaf, 0, 1));
+        }
+    }
+
+    /// Leaves that only tell or set.
+    fn plan_fields(&mut self, tdr: u64, vcpu: u64) {
+        use HostLeaf as L;
+        let debug = |table: &'static [field::Field]| {
+            let fields = table.iter().filter(|f| f.debug_write != 0);
+            fields.map(|f| (f.id.0, f.debug_write)).collect::<Vec<_>>()
+        };
+        let (td, mask) = self.random.of(&debug(field::TD));
+        let of_td = vec![(RCX, tdr), (RDX, td), (R8, 1 << 17), (R9, mask)];
+        let (vp, mask) = self.random.of(&debug(field::VP));
+        let of_vcpu = vec![(RCX, vcpu), (RDX, vp), (R9, mask)];
+        let info = vec![(RCX, 0x20_2000), (RDX, 1024), (R8, 0x20_5000), (R9, 32)];
+        self.plan.extend([
+            (0, L::MngRd, of_td.clone()),
+            (0, L::MngWr, of_td),
+            (0, L::VpRd, of_vcpu.clone()),
+            (0, L::VpWr, of_vcpu),
+            (0, L::VpFlush, vec![(RCX, vcpu)]),
+            (0, L::SysRd, vec![(RDX, id::SYS_MAX_TDMRS.0)]),
+            (0, L::SysRdall, vec![(RDX, 0x20_1000), (R8, u64::MAX)]),
+            (0, L::SysInfo, info),
+            (0, L::PhymemPageWbinvd, vec![(RCX, POOL.base)]),
+        ]);
+    }
+
+    /// The end of a TD, to the last of its pages.
+    fn plan_death(&mut self, tdr: u64) {
+        use HostLeaf as L;
+        let everywhere = (0..LPS - 1).flat_map(|lp| self.vcpus.iter().map(move |&v| (lp, v)));
+        let flushes = everywhere.map(|(lp, vcpu)| (lp, L::VpFlush, vec![(RCX, vcpu)]));
+        self.plan.extend(flushes);
+        self.plan
+            .push_back((0, L::MngVpflushdone, vec![(RCX, tdr)]));
+        for lp in [0, 2, 0, 2] {
+            self.plan.push_back((lp, L::PhymemCacheWb, vec![(RCX, 0)]));
+        }
+        self.plan.push_back((0, L::MngKeyFreeid, vec![(RCX, tdr)]));
+        let pages = invariant::pages(&mut self.bed, LPS - 1, POOL.size);
+        let children = pages.iter().filter(|(_, meta)| meta.owner == tdr);
+        let pages = children.map(|(&at, _)| at).filter(|&at| at != tdr);
+        let reclaim = |at| (0, L::PhymemPageReclaim, vec![(RCX, at)]);
+        self.plan.extend(pages.chain([tdr]).map(reclaim));
+    }
+
+    fn make_plans(&mut self, i: u64) {
+        match i {
+            500 => self.plan_birth(),
+            // Soon, while there are 2 MiB that no random call took a page from; and later.
+            1 | 60 | 1_500 | 2_500 => {
+                let td = usize::from(i == 60 || i == 2_500);
+                self.plan_pages(td);
+                self.plan_fields(self.tds[td], self.vcpus[2 * td]);
+            }
+            3_000 if !self.is_shut_down() => {
+                let tdr = self.random.of(&self.tds.clone());
+                self.plan_death(tdr);
+            }
+            4_900 if self.random.one_in(8) => {
+                let all = (0..LPS).map(|lp| (lp, HostLeaf::SysLpShutdown, Vec::new()));
+                self.plan.extend(all);
+                self.plan.push_back((0, HostLeaf::SysShutdown, Vec::new()));
+            }
+            _ => {}
+        }
+    }
+
     fn step(&mut self) {
+        if !self.random.one_in(3)
+            && let Some((lp, leaf, operands)) = self.plan.pop_front()
+        {
+            let shutdown = leaf == HostLeaf::SysShutdown;
+            for lp in 0..LPS {
+                let vcpu_is_in_the_way = shutdown || leaf == HostLeaf::MemTrack;
+                if vcpu_is_in_the_way || self.bed.module.inside(lp).is_some() {
+                    let _ = self.bed.leave(lp);
+                }
+            }
+            self.call(lp, leaf, &operands);
+            return;
+        }
         // The last LP never enters: it is there to look.
         let lp = self.random.below(LPS as u64 - 1) as usize;
         if self.bed.module.inside(lp).is_some() {
@@ -299,6 +520,25 @@ impl Fuzz {
     }
 }
 
+/// TDX_FEATURES0, which a guest may read.
+const GUEST_SYS_FIELD: u64 = 0x0a00_0003_0000_0008;
+
+/// Where plans leave a page that waits to be accepted.
+const PLAN_PENDING: u64 = 10 << 12;
+
+/// From power-on to ready, with calls before that come too early.
+fn from_power_on(random: &mut Random) -> Bed {
+    let mut bed = Bed::new();
+    for _ in 0..100 {
+        let leaf = random.of(HostLeaf::ALL);
+        if !leaf.name().starts_with("TDH.SYS.") {
+            bed.call(0, leaf, &[(RCX, random.next()), (RDX, random.next())]);
+        }
+    }
+    bed.configure();
+    bed
+}
+
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
@@ -310,10 +550,10 @@ fn setting(name: &str, default: u64) -> u64 {
 fn no_call_breaks_the_invariants() {
     let (calls, seed) = (setting("FUZZ_CALLS", CALLS), setting("FUZZ_SEED", 1));
     let (taken, made) = (AtomicU64::new(0), AtomicU64::new(0));
-    let succeeded: Vec<AtomicU64> = HostLeaf::ALL.iter().map(|_| AtomicU64::new(0)).collect();
+    let all = Mutex::new((BTreeMap::new(), BTreeMap::new()));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            let (taken, made, succeeded) = (&taken, &made, &succeeded);
+            let (taken, made, all) = (&taken, &made, &all);
             scope.spawn(move || {
                 let base = Bed::ready();
                 let mut round = 0;
@@ -322,22 +562,56 @@ fn no_call_breaks_the_invariants() {
                     let seed = (seed * THREADS + thread) << 32 | round;
                     let mut fuzz = Fuzz::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), &base);
                     for i in 1..=FRESH_EVERY {
+                        fuzz.make_plans(i);
                         fuzz.step();
                         if i % CHECK_EVERY == 0 && !fuzz.is_shut_down() {
                             invariant::check(&mut fuzz.bed, LPS - 1, POOL.size);
                         }
                     }
                     made.fetch_add(FRESH_EVERY, Relaxed);
-                    for (count, more) in succeeded.iter().zip(&fuzz.succeeded) {
-                        count.fetch_add(*more, Relaxed);
-                    }
+                    let (host, guest) = &mut *all.lock().expect("no thread failed");
+                    add(host, &fuzz.bed.succeeded);
+                    add(guest, &fuzz.guest_succeeded);
                 }
             });
         }
     });
-    println!("{} calls", made.into_inner());
-    for (leaf, count) in HostLeaf::ALL.iter().zip(&succeeded) {
-        println!("{leaf}: {} succeeded", count.load(Relaxed));
+    let made = made.into_inner();
+    println!("{made} calls");
+    let (host, guest) = all.into_inner().expect("no thread failed");
+    let host = HostLeaf::ALL.iter().map(|l| (l.name(), l.number(), &host));
+    let guest = GuestLeaf::ALL
+        .iter()
+        .map(|l| (l.name(), l.number(), &guest));
+    let mut seldom = Vec::new();
+    for (name, number, counts) in host.chain(guest) {
+        let count = counts.get(&number).copied().unwrap_or(0);
+        println!("{name:28} {count:>9} succeeded");
+        let never = NEVER.iter().any(|start| name.starts_with(start));
+        assert!(!never || count == 0, "{name} is not enumerated");
+        if !never && made >= CALLS && count < LEAST {
+            seldom.push(name);
+        }
+    }
+    assert!(seldom.is_empty(), "too seldom: {seldom:?}");
+}
+
+/// Leaves of features that are not enumerated; and there is no older module to update from.
+const NEVER: [&str; 9] = [
+    "TDH.EXPORT.",
+    "TDH.IMPORT.",
+    "TDH.MIG.",
+    "TDH.SERVTD.",
+    "TDH.SYS.UPDATE",
+    "TDG.SERVTD.",
+    "TDG.VP.ENTER",
+    "TDG.VP.INVEPT",
+    "TDG.VP.INVVPID",
+];
+
+fn add(sum: &mut BTreeMap<u16, u64>, more: &BTreeMap<u16, u64>) {
+    for (&leaf, count) in more {
+        *sum.entry(leaf).or_default() += count;
     }
 }
 
