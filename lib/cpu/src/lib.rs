@@ -34,6 +34,7 @@ mod code_cache;
 mod decode;
 mod decode_forms;
 mod decode_operands;
+mod directory;
 mod exec;
 mod exit;
 mod flags;

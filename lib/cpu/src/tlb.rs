@@ -1,5 +1,6 @@
 //! The translation lookaside buffer: guest-linear pages to host frames.
 
+use crate::directory::Directory;
 use gpa::{PAGE_SHIFT, PAGE_SIZE};
 
 const ENTRIES: usize = 1024;
@@ -56,6 +57,8 @@ const LARGE: u64 = 1 << 1;
 
 #[derive(Clone)]
 pub(crate) struct Tlb {
+    /// The guest's page directories, which every flush concerns (SDM vol. 3A, 4.10.4.1).
+    pub directories: Directory,
     entries: [Entry; ENTRIES],
     has_large: bool,
 }
@@ -63,6 +66,7 @@ pub(crate) struct Tlb {
 impl Tlb {
     pub const fn new() -> Self {
         Self {
+            directories: Directory::new(),
             entries: [Entry { tag: !0, data: 0 }; ENTRIES],
             has_large: false,
         }
@@ -92,12 +96,14 @@ impl Tlb {
 
     /// Forgets everything.
     pub fn flush(&mut self) {
+        self.directories.flush();
         self.entries.fill(Entry { tag: !0, data: 0 });
         self.has_large = false;
     }
 
     /// Forgets all but global translations.
     pub fn flush_non_global(&mut self) {
+        self.directories.flush();
         for entry in &mut self.entries {
             if entry.data & GLOBAL == 0 {
                 entry.tag = !0;
@@ -107,6 +113,7 @@ impl Tlb {
 
     /// Forgets the translation of a page, and those of larger pages that may hold it.
     pub fn flush_page(&mut self, linear: u64) {
+        self.directories.flush();
         let entry = &mut self.entries[(linear >> PAGE_SHIFT) as usize % ENTRIES];
         if (entry.tag ^ linear) & PAGE_MASK == 0 {
             entry.tag = !0;

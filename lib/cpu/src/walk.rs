@@ -5,6 +5,7 @@
 //! may be shared: a walk through or a fetch from shared memory is a `#PF` with RSVD.
 
 use crate::Env;
+use crate::directory::Directory;
 use crate::exit::{VmExit, ept_violation, reason};
 use crate::machine::Machine;
 use crate::state::{Cpu, Stop, Trap, cr0, cr4, efer, is_canonical};
@@ -20,6 +21,8 @@ const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const GLOBAL: u64 = 1 << 8;
+/// Bytes of a large page on level 1.
+const LARGE_SIZE: u64 = 1 << level_shift(1);
 const NX: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -45,11 +48,17 @@ struct Cached {
 
 /// Translations of guest-physical pages, until [`Cpu::flush_ept`].
 #[derive(Clone)]
-pub(crate) struct GpaCache([Cached; CACHED]);
+pub(crate) struct GpaCache {
+    directories: Directory,
+    pages: [Cached; CACHED],
+}
 
 impl GpaCache {
     pub const fn new() -> Self {
-        Self([Cached { gpa: !0, hpa: 0 }; CACHED])
+        Self {
+            directories: Directory::new(),
+            pages: [Cached { gpa: !0, hpa: 0 }; CACHED],
+        }
     }
     pub fn flush(&mut self) {
         *self = Self::new();
@@ -78,7 +87,8 @@ const fn needed(access: Access) -> u64 {
 }
 
 impl Cpu {
-    /// Walks the EPT for `gpa`: the host-physical address and the permissions there (bits 2:0).
+    /// Where `gpa` lies and the permissions there (bits 2:0), out of the cache or by a walk.
+    #[inline(always)]
     fn translate_gpa<M: Machine>(
         &mut self,
         env: &mut Env<'_, '_, M>,
@@ -86,13 +96,29 @@ impl Cpu {
         access: u64,
         cause: Cause,
     ) -> Result<(Hpa, u64), Trap> {
+        let directory = Entry(self.gpa_cache.directories.get(gpa).unwrap_or(0));
+        if directory.is_leaf(1) && directory.0 & access == access {
+            let hpa = directory.hpa().get() | gpa & (LARGE_SIZE - 1);
+            return Ok((Hpa::new(hpa), directory.0 & 7));
+        }
         let page = gpa & !(PAGE_SIZE - 1);
-        let slot = GpaCache::slot(page);
-        let cached = self.gpa_cache.0[slot];
+        let cached = self.gpa_cache.pages[GpaCache::slot(page)];
         if cached.gpa == page && cached.hpa & access == access {
             let hpa = cached.hpa & !(PAGE_SIZE - 1) | gpa & (PAGE_SIZE - 1);
             return Ok((Hpa::new(hpa), cached.hpa & 7));
         }
+        self.walk_ept(env, gpa, access, cause)
+    }
+
+    /// Walks the EPT for `gpa`. A walk's exits come from memory alone, never from the cache.
+    #[inline(never)]
+    fn walk_ept<M: Machine>(
+        &mut self,
+        env: &mut Env<'_, '_, M>,
+        gpa: u64,
+        access: u64,
+        cause: Cause,
+    ) -> Result<(Hpa, u64), Trap> {
         let shared = self.controls.plain || gpa >> self.controls.shared_bit & 1 != 0;
         let mut table = if shared {
             self.controls.shared_root
@@ -127,10 +153,16 @@ impl Cpu {
                     return self.ept_violation(gpa, access, allowed, cause, convertible);
                 }
                 let hpa = base | gpa & (size - 1);
-                self.gpa_cache.0[slot] = Cached {
-                    gpa: page,
-                    hpa: hpa & !(PAGE_SIZE - 1) | allowed,
-                };
+                if level == 1 {
+                    let folded = entry.0 & !7 | allowed & 7;
+                    self.gpa_cache.directories.insert(gpa, folded);
+                } else {
+                    let page = gpa & !(PAGE_SIZE - 1);
+                    self.gpa_cache.pages[GpaCache::slot(page)] = Cached {
+                        gpa: page,
+                        hpa: hpa & !(PAGE_SIZE - 1) | allowed & 7,
+                    };
+                }
                 return Ok((Hpa::new(hpa), allowed));
             }
             table = entry.hpa();
@@ -265,12 +297,39 @@ impl Cpu {
     }
 
     /// Walks the guest's page tables. `None`: an entry changed under the walk.
+    #[inline(always)]
     fn walk<M: Machine>(
         &mut self,
         env: &mut Env<'_, '_, M>,
         linear: u64,
         access: Access,
         mode: Mode,
+    ) -> Result<Option<GuestPage>, Trap> {
+        if let Some(directory) = self.tlb.directories.get(linear) {
+            let clean = directory & (LARGE | DIRTY) == LARGE;
+            if !(clean && access == Access::Write) {
+                let found = self.walk_from(env, linear, access, mode, Some(directory));
+                if found.is_ok() {
+                    return found;
+                }
+            }
+            // A fault forgets what led to it (SDM vol. 3A, 4.10.4.1), and a fault or an exit is
+            // only one if memory says so, too.
+            self.tlb.directories.forget(linear);
+            self.stop = Stop::None;
+        }
+        self.walk_from(env, linear, access, mode, None)
+    }
+
+    /// Walks from the root, or from what is known of the directory.
+    #[inline(never)]
+    fn walk_from<M: Machine>(
+        &mut self,
+        env: &mut Env<'_, '_, M>,
+        linear: u64,
+        access: Access,
+        mode: Mode,
+        known: Option<u64>,
     ) -> Result<Option<GuestPage>, Trap> {
         let reserved_address = ADDRESS & !((1 << self.controls.gpa_width.min(52)) - 1);
         let reserved_nx = if self.efer & efer::NXE == 0 { NX } else { 0 };
@@ -281,9 +340,21 @@ impl Cpu {
         };
         let mut entries = [(0, 0); 4];
         let mut table = self.cr3 & ADDRESS;
-        let (mut rights, mut nx) = (WRITABLE | USER, false);
+        // All bits that permit, then those that forbid, of the levels so far.
+        let (mut rights, mut nx) = (WRITABLE | USER, 0);
         let mut level = 3;
+        if let Some(directory) = known {
+            (rights, nx) = (directory, directory & NX);
+            table = directory & ADDRESS;
+            level = 0;
+        }
+        let first = level;
+        let mut directory = 0;
         let leaf = loop {
+            if let Some(leaf) = known.filter(|known| known & LARGE != 0) {
+                level = 1;
+                break leaf;
+            }
             if table & (shared_bit | reserved_address) != 0 {
                 let bits = fault::PRESENT | fault::RESERVED;
                 return self.page_fault(linear, access, mode, bits);
@@ -308,7 +379,10 @@ impl Cpu {
                 return self.page_fault(linear, access, mode, bits);
             }
             rights &= entry;
-            nx |= entry & NX != 0;
+            nx |= entry & NX;
+            if level == 1 {
+                directory = entry & !(WRITABLE | USER) | (rights & (WRITABLE | USER)) | nx;
+            }
             if level == 0 || large {
                 break entry;
             }
@@ -328,7 +402,8 @@ impl Cpu {
         };
         allow(user, Access::Read, Mode::User);
         allow(user && writable, Access::Write, Mode::User);
-        allow(user && !nx, Access::Fetch, Mode::User);
+        let fetchable = nx == 0;
+        allow(user && fetchable, Access::Fetch, Mode::User);
         allow(!(user && smap), Access::Read, Mode::Supervisor);
         allow(
             !(user && smap) && supervisor_writes,
@@ -338,12 +413,17 @@ impl Cpu {
         allow(true, Access::Read, Mode::SupervisorAc);
         allow(supervisor_writes, Access::Write, Mode::SupervisorAc);
         let smep = self.cr4 & cr4::SMEP != 0;
-        allow(!(nx || user && smep), Access::Fetch, Mode::Supervisor);
+        allow(
+            fetchable && !(user && smep),
+            Access::Fetch,
+            Mode::Supervisor,
+        );
         if allowed & mask(access, mode) == 0 {
             return self.page_fault(linear, access, mode, fault::PRESENT);
         }
 
-        for at_level in (level..=3).rev() {
+        // Of what is known of the directory everything is marked.
+        for at_level in (level..=first).rev() {
             let (at, entry) = entries[at_level as usize];
             let mut bits = ACCESSED;
             if at_level == level && access == Access::Write {
@@ -366,6 +446,12 @@ impl Cpu {
                     }
                 }
             }
+        }
+        if directory != 0 {
+            if level == 1 && access == Access::Write {
+                directory |= DIRTY;
+            }
+            self.tlb.directories.insert(linear, directory);
         }
         if leaf & DIRTY == 0 && access != Access::Write {
             // The first write must come back here to set it.

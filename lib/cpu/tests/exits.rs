@@ -333,6 +333,52 @@ fn guest_flushes() {
 }
 
 #[test]
+fn directories_stay_until_told() {
+    // Another table for the second 2 MiB, seen by what isn't in the TLB: after a write of CR3,
+    // or INVLPG of any address. A directory that now allows more is no reason for a fault.
+    const OTHER: u64 = 0x7_0000;
+    const DIRECTORY: u64 = TABLES + 0x2000 + 8;
+    for (code, want) in [(0, 0x2222u64), (1, 0x2222), (2, 0x1111), (3, 0x3333)] {
+        let mut test = Test::new();
+        for i in 0..512 {
+            let entry = test.peek(test.pte(DATA) + 8 * i);
+            test.poke(OTHER + 8 * i, entry);
+        }
+        let (near, next) = (DATA + 0x8000, DATA + 0x9000);
+        test.poke(OTHER + 8 * 9, (DATA + 0xa000) | 3);
+        test.poke(next, 0x1111);
+        test.poke(DATA + 0xa000, 0x2222);
+        let before = test.peek(DIRECTORY);
+        let after = if code == 3 {
+            test.poke(DIRECTORY, before & !2);
+            before
+        } else {
+            OTHER | before & 0xfff
+        };
+        test.assemble(CODE, |a| {
+            a.mov(rbx, near).unwrap();
+            a.mov(rsi, next).unwrap();
+            a.mov(rax, qword_ptr(rbx)).unwrap();
+            a.mov(rcx, after).unwrap();
+            a.mov(qword_ptr(DIRECTORY), rcx).unwrap();
+            match code {
+                0 => {
+                    a.mov(rdx, cr3).unwrap();
+                    a.mov(cr3, rdx).unwrap();
+                }
+                1 => a.invlpg(byte_ptr(CODE)).unwrap(),
+                3 => a.mov(dword_ptr(rsi), 0x3333).unwrap(),
+                _ => {}
+            }
+            a.mov(rax, qword_ptr(rsi)).unwrap();
+            a.hlt().unwrap();
+        });
+        test.halt();
+        assert_eq!(test.gpr(RAX), want, "{code}");
+    }
+}
+
+#[test]
 fn kicks_and_budgets() {
     let mut test = Test::new();
     test.assemble(CODE, |a| {
