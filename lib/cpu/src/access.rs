@@ -155,18 +155,18 @@ impl Cpu {
     }
 
     /// Reads a descriptor or another word the CPU itself looks at: as supervisor.
+    #[inline]
     pub(crate) fn read_system<T: Word, M: Machine>(
         &mut self,
         env: &mut Env<'_, '_, M>,
         linear: u64,
     ) -> Result<T, Trap> {
+        const MODE: Mode = Mode::Supervisor;
         let linear = self.wrap_system(linear);
-        Ok(T::new(self.read_slow(
-            env,
-            linear,
-            T::BYTES,
-            Mode::Supervisor,
-        )?))
+        match self.tlb.get(linear, T::BYTES, mask(Access::Read, MODE)) {
+            Some(hpa) => Ok(T::load(env.machine.memory(), Hpa::new(hpa))),
+            None => Ok(T::new(self.read_slow(env, linear, T::BYTES, MODE)?)),
+        }
     }
 
     /// Writes a word as supervisor.

@@ -160,13 +160,16 @@ pub(crate) const fn key(hpa: u64, mode: u8) -> u64 {
 }
 
 impl Index<'_> {
-    /// The slot for a key: a frame's addresses lie one after the other, densely: blocks hardly
-    /// begin within the same 4 bytes.
+    /// The slot for a key. A frame has a slot for each 4 bytes, one after the other; addresses
+    /// within the same 4 bytes go to different quarters of them: where instructions trap one
+    /// after the other, blocks begin as close as that.
     #[inline(always)]
     fn slot(&self, key: u64) -> usize {
         let frame = (key & (CACHED_LIMIT - 1)) >> PAGE_SHIFT;
         let start = frame.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
-        (start.wrapping_add((key & (PAGE_SIZE - 1)) / GRAIN)) as usize & (self.blocks.len() - 1)
+        let quarter = PAGE_SIZE / GRAIN / GRAIN;
+        let place = (key % PAGE_SIZE / GRAIN) ^ (key % GRAIN * quarter);
+        start.wrapping_add(place) as usize & (self.blocks.len() - 1)
     }
 
     /// The block with this key.

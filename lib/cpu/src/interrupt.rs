@@ -7,7 +7,9 @@ use crate::machine::Machine;
 use crate::op::Op;
 use crate::segment::{GP, NP, SS, TS, rights};
 use crate::state::{Cpu, NO_FRAME, Segment, Stop, Trap, cr0, efer, gpr, is_canonical, seg};
-use crate::tlb::Mode;
+use crate::tlb::{Access, Mode, mask};
+use gpa::Hpa;
+use memory::PhysMemory;
 
 const DOUBLE_FAULT: u8 = 8;
 
@@ -213,9 +215,13 @@ impl Cpu {
         };
         // A fault in between changes nothing but memory below the stack.
         self.trapped.place = self.trapped.place.with_segment(seg::SS as u8);
+        let write = mask(Access::Write, mode);
         for value in frame.into_iter().chain(event.error_code.map(u64::from)) {
             rsp = rsp.wrapping_sub(8);
-            self.write_slow(env, rsp, 8, value, mode)?;
+            match self.tlb.get(rsp, 8, write) {
+                Some(hpa) => env.machine.memory().write_u64(Hpa::new(hpa), value),
+                None => self.write_slow(env, rsp, 8, value, mode)?,
+            }
         }
         if inner {
             self.segments[seg::SS] = Segment {

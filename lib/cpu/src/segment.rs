@@ -5,6 +5,8 @@ use crate::flags::rflags;
 use crate::machine::Machine;
 use crate::op::{Op, flag};
 use crate::state::{Cpu, Segment, Stop, Trap, cr0, cr4, efer, gpr, is_canonical, seg};
+use gpa::Hpa;
+use memory::PhysMemory;
 
 // Exceptions with a selector as error code.
 pub(crate) use x86::irq::{
@@ -412,6 +414,7 @@ impl Cpu {
     }
 
     /// Reads the stack `offset` bytes above the stack pointer.
+    #[inline]
     pub(crate) fn peek<M: Machine>(
         &mut self,
         env: &mut Env<'_, '_, M>,
@@ -419,6 +422,11 @@ impl Cpu {
         bytes: u64,
     ) -> Result<u64, Trap> {
         let at = self.stack_address(self.regs[gpr::RSP].wrapping_add(offset));
+        if bytes == 8
+            && let Some(hpa) = self.tlb.get(at, 8, self.mask_read)
+        {
+            return Ok(env.machine.memory().read_u64(Hpa::new(hpa)));
+        }
         let mode = self.mode();
         let result = self.read_slow(env, at, bytes, mode);
         self.on_stack(result)
