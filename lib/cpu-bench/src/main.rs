@@ -1,7 +1,8 @@
 //! The software CPU's speed on three guest kernels, beside Bochs and QEMU (TCG) on the same flat
 //! binary, in processor time (so that other load on the machine counts little).
 //!
-//! `cpu-bench` runs whatever of Bochs and QEMU is installed and says what isn't.
+//! `cpu-bench` runs whatever of Bochs and QEMU is installed and says what isn't; `cpu-bench ours`
+//! runs neither.
 
 mod image;
 mod ours;
@@ -30,8 +31,9 @@ fn main() {
         Some(times)
     });
     let tdcall = best(|| Some(ours::run(true).0));
-    let bochs = best(|| peer::run(peer::Kind::Bochs));
-    let qemu = best(|| peer::run(peer::Kind::Qemu));
+    let alone = std::env::args().nth(1).is_some_and(|word| word == "ours");
+    let peer = |kind| best(|| if alone { None } else { peer::run(kind) });
+    let (bochs, qemu) = (peer(peer::Kind::Bochs), peer(peer::Kind::Qemu));
     let Some(ours) = ours else {
         return;
     };
