@@ -35,7 +35,7 @@ pub(crate) mod fault {
     pub const FETCH: u32 = 1 << 4;
 }
 
-const CACHED: usize = 256;
+const CACHED: usize = 128;
 
 /// A guest-physical page with where it lies.
 #[derive(Clone, Copy)]
