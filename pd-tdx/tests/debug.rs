@@ -57,7 +57,8 @@ fn stops_at(seam: &mut impl Seam, tdvpr: u64) -> u64 {
 fn a_register_that_a_debugger_writes_is_the_processors() {
     let memory = HostMemory::new(Hpa::new(BASE), 0x120_0000);
     let window = memory.window();
-    let (mut cpus, mut code) = (Box::new(Cpus::new()), Box::new(Code::new()));
+    let mut cpus = Box::new(Cpus::new());
+    let mut code = Code::new_box_zeroed().expect("memory for decoded code");
     let machine = SoftwareMachine::new(window, StoppedClock(1 << 40), SHARED, SHARED);
     let platform = platform(Hpa::new(BASE), 0x120_0000);
     let mut seam = SoftwareSeam::new(platform, machine, &mut cpus, &mut code);

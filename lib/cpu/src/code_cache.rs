@@ -2,12 +2,13 @@
 
 use crate::op::Op;
 use gpa::{Hfn, PAGE_SHIFT, PAGE_SIZE};
+use zerocopy::FromZeros;
 
 /// A key is a host physical address with the decoding mode above this bit.
 const MODE_SHIFT: u32 = 56;
 
 /// A decoded block's place in the cache. Opaque; storage for a [`CodeCache`] consists of these.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromZeros)]
 pub struct Block {
     /// Host physical address and mode; 0 is no block.
     pub(crate) key: u64,
@@ -48,7 +49,9 @@ const GENERATIONS: usize = 1024;
 
 /// Storage for a [`CodeCache`], all zeroes at first (so it may lie in `.bss`).
 ///
-/// `OPS` ops of 24 bytes, `BLOCKS` (a power of two, at least 4096) of 24 bytes.
+/// `OPS` ops of 24 bytes, `BLOCKS` (a power of two, at least 4096) of 24 bytes: too large for
+/// most stacks. `FromZeros::new_box_zeroed` makes one where there is a heap.
+#[derive(FromZeros)]
 pub struct CodeStorage<const OPS: usize, const BLOCKS: usize> {
     ops: [Op; OPS],
     blocks: [Block; BLOCKS],

@@ -1,7 +1,9 @@
 //! Micro-operations: guest instructions with everything resolved that decoding can resolve.
 
+use zerocopy::FromZeros;
+
 /// One decoded guest instruction in the [`crate::CodeCache`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromZeros)]
 #[repr(C)]
 pub struct Op {
     pub(crate) kind: Kind,
@@ -109,7 +111,7 @@ impl Op {
 /// itself is emulated: base register (bits 4:0), index register (12:8), scale (17:16), segment
 /// (20:18), [`Place::SIMPLE`], [`Place::ODD`], displacement (63:32). And, as there is room for
 /// it, how many instructions of the block come after the op (31:26).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromZeros)]
 pub(crate) struct Place(u64);
 
 impl Place {
@@ -284,7 +286,7 @@ pub(crate) mod looping {
 
 /// How an op is executed. Names say operands: `R` register, `I` immediate, `M` memory, the
 /// destination first; a number is the operand size. Kinds without a form read it from the op.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromZeros)]
 #[repr(u8)]
 #[rustfmt::skip]
 pub(crate) enum Kind {

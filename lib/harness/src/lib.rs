@@ -17,6 +17,7 @@ use pd_tdx::software::{Clock, Code, Cpus};
 use ring::{Link, REGION_WORDS};
 use std::cell::Cell;
 use std::rc::Rc;
+use zerocopy::FromZeros;
 
 /// Ticks of the time-stamp counter that one instruction takes.
 pub const TICKS_PER_INSTRUCTION: u64 = 8;
@@ -288,7 +289,7 @@ pub fn run(config: Config, mut between: impl FnMut(u64, &Rings, &mut Screen)) ->
     ]);
 
     let mut cpus = Box::new(Cpus::new());
-    let mut code = Box::new(Code::new());
+    let mut code = Code::new_box_zeroed().expect("memory for decoded code");
     let platform = pd_tdx::software::platform(map.base(), map.len());
     let machine =
         pd_tdx::software::SoftwareMachine::new(window, time.clone(), map.shared_pool, map.shadow);
