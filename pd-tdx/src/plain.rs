@@ -69,11 +69,14 @@ impl<C: Clock> SoftwareSeam<'_, C> {
         if let Some(event) = event.or_else(|| slot.again.take()) {
             cpu.inject(event);
         }
-        let end = cpu.retired() + *turn;
+        let mut left = *turn;
         loop {
             let before = cpu.retired();
-            let exit = cpu.run(machine, code, end.saturating_sub(before));
-            machine.clock.executed(cpu.retired() - before);
+            let exit = cpu.run(machine, code, left);
+            let done = cpu.retired() - before;
+            machine.clock.executed(done);
+            // An exit costs something, too: a guest could do nothing else.
+            left = left.saturating_sub(done.max(1));
             let exit = match exit {
                 Exit::Vm(exit) => exit,
                 Exit::Budget => cpu::VmExit::new(reason::INTERRUPT as u16),

@@ -319,11 +319,14 @@ impl<'a, C: Clock> SoftwareSeam<'a, C> {
             cpu.inject(event);
         }
 
-        let end = cpu.retired() + *turn;
+        let mut left = *turn;
         loop {
             let before = cpu.retired();
-            let exit = cpu.run(machine, code, end.saturating_sub(before));
-            machine.clock.executed(cpu.retired() - before);
+            let exit = cpu.run(machine, code, left);
+            let done = cpu.retired() - before;
+            machine.clock.executed(done);
+            // An exit costs something, too: a guest could do nothing else.
+            left = left.saturating_sub(done.max(1));
             let exit = match exit {
                 Exit::Vm(exit) => exit,
                 Exit::Budget => cpu::VmExit::new(reason::INTERRUPT as u16),

@@ -43,14 +43,15 @@ impl Cpu {
                 return Exit::Vm(VmExit::new(reason::EXTERNAL_INTERRUPT));
             }
             let slice = left.min(KICK_INTERVAL);
-            let (done, exit) = self.run_slice(machine, code, slice);
-            self.retired += done;
+            let before = self.retired;
+            let (traps, exit) = self.run_slice(machine, code, slice);
+            let done = self.retired - before;
             self.running_frame = NO_FRAME;
             self.running_second = NO_FRAME;
             if let Some(exit) = exit {
                 return Exit::Vm(exit);
             }
-            left = left.saturating_sub(done.max(1));
+            left = left.saturating_sub((done + traps).max(1));
         }
         Exit::Budget
     }
@@ -72,14 +73,16 @@ impl Cpu {
             || interrupts && self.apic.deliverable().is_some()
     }
 
+    /// Runs until `slice` instructions are done or delivered as exceptions: a handler that raises
+    /// its own exception does none. How many were delivered.
     fn run_slice<M: Machine>(
         &mut self,
         machine: &mut M,
         code: &mut CodeCache<'_>,
         slice: u64,
     ) -> (u64, Option<VmExit>) {
-        let mut done = 0;
-        while done < slice {
+        let (mut done, mut traps) = (0, 0);
+        while done + traps < slice {
             let mut single = false;
             if self.attention != 0 {
                 let mut env = Env {
@@ -98,13 +101,14 @@ impl Cpu {
             let shadow = core::mem::replace(&mut self.shadow, false);
             // Only where nothing can come between two blocks they follow each other in there.
             let budget = if self.attention == 0 && self.long {
-                slice - done
+                slice - done - traps
             } else {
                 0
             };
             match self.run_block(machine, code, single, budget) {
                 Ok(count) => {
                     done += count;
+                    self.retired += count;
                     if stepping {
                         self.stop = Stop::Exception {
                             vector: 1,
@@ -112,21 +116,23 @@ impl Cpu {
                         };
                         self.dr6 |= 1 << 14;
                         if let Err(exit) = self.trap(machine, code) {
-                            return (done, Some(exit));
+                            return (traps, Some(exit));
                         }
                     }
                 }
                 Err(count) => {
                     done += count;
+                    self.retired += count;
                     if let Err(exit) = self.trap(machine, code) {
                         // The instruction didn't happen: neither did the end of its shadow.
                         self.shadow = shadow;
-                        return (done, Some(exit));
+                        return (traps, Some(exit));
                     }
+                    traps += 1;
                 }
             }
         }
-        (done, None)
+        (traps, None)
     }
 
     /// Delivers what can be delivered. `true`: only one instruction may run now.

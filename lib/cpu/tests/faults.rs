@@ -420,3 +420,18 @@ fn event_information_goes_both_ways() {
         (EventKind::SoftwareInterrupt, 2)
     );
 }
+
+/// A guest that only ever raises exceptions gets no more than its turn.
+#[test]
+fn a_handler_that_raises_its_own_exception_ends_with_the_budget() {
+    const UD: u8 = 6;
+    let mut test = Test::new();
+    // On the first interrupt stack: every delivery begins at its top again.
+    test.gate(UD, HANDLER, 1, 0);
+    for at in [CODE, HANDLER] {
+        test.assemble(at, |a| a.ud2().unwrap());
+    }
+    let exit = test.cpu.run(&mut test.machine, &mut test.code, 50_000);
+    assert_eq!(exit, cpu::Exit::Budget);
+    assert_eq!((test.cpu.retired(), test.cpu.rip()), (0, HANDLER));
+}
